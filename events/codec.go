@@ -1,0 +1,206 @@
+package events
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Names of the headers, CloudEvents attributes in binary mode. Extension
+// attributes are lower-case letters only, as CloudEvents asks.
+const (
+	headerSpecVersion = "ce-specversion"
+	headerID          = "ce-id"
+	headerType        = "ce-type"
+	headerSource      = "ce-source"
+	headerTime        = "ce-time"
+	headerSubject     = "ce-subject"
+	headerSchema      = "ce-dataschema"
+	headerRequest     = "ce-requestid"
+	headerTrace       = "ce-traceparent"
+	headerActor       = "ce-actor"
+	headerOrigin      = "ce-origin"
+
+	specVersion  = "1.0"
+	schemaPrefix = "urn:chancery:event:"
+	headerPrefix = "ce-"
+	// timeLayout keeps milliseconds and always the same width.
+	timeLayout = "2006-01-02T15:04:05.000Z"
+)
+
+// ErrUnknownType is returned for a type or version this program does not know.
+// A reader stops there: an event is never skipped.
+var ErrUnknownType = errors.New("unknown event type or version")
+
+// decoders has one entry for every type and version that was ever written.
+// When a version is superseded its entry stays and upcasts.
+var decoders = map[string]func([]byte) (Fact, error){
+	GrantOpened{}.Type():           decode[GrantOpened],
+	CodeRedeemed{}.Type():          decode[CodeRedeemed],
+	RefreshTokenRotated{}.Type():   decode[RefreshTokenRotated],
+	RefreshTokenRepeated{}.Type():  decode[RefreshTokenRepeated],
+	GrantRevoked{}.Type():          decode[GrantRevoked],
+	AccessTokenIssued{}.Type():     decode[AccessTokenIssued],
+	AccessTokenRevoked{}.Type():    decode[AccessTokenRevoked],
+	GrantRevocationMarked{}.Type(): decode[GrantRevocationMarked],
+	FeedTicked{}.Type():            decode[FeedTicked],
+	ClientRegistered{}.Type():      decode[ClientRegistered],
+	ClientUpdated{}.Type():         decode[ClientUpdated],
+	ClientDisabled{}.Type():        decode[ClientDisabled],
+	ClientEnabled{}.Type():         decode[ClientEnabled],
+	ClientSecretAdded{}.Type():     decode[ClientSecretAdded],
+	ClientSecretDropped{}.Type():   decode[ClientSecretDropped],
+	UserRegistered{}.Type():        decode[UserRegistered],
+	UserDisabled{}.Type():          decode[UserDisabled],
+	UserEnabled{}.Type():           decode[UserEnabled],
+	KeyAnnounced{}.Type():          decode[KeyAnnounced],
+	KeyActivated{}.Type():          decode[KeyActivated],
+	KeyRetired{}.Type():            decode[KeyRetired],
+	KeyDropped{}.Type():            decode[KeyDropped],
+}
+
+// Types lists every event type and version, sorted.
+func Types() []string {
+	types := make([]string, 0, len(decoders))
+	for t := range decoders {
+		types = append(types, t)
+	}
+	slices.Sort(types)
+	return types
+}
+
+func decode[F Fact](data []byte) (Fact, error) {
+	var f F
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, err
+	}
+	if d.More() {
+		return nil, errors.New("data after the JSON value")
+	}
+	return f, nil
+}
+
+// Encode renders an event as a message. The same event always gives the same
+// bytes.
+func Encode(e Event) (Message, error) {
+	if e.ID == "" || e.Subject == "" || e.Fact == nil {
+		return Message{}, errors.New("encode event: id, subject and fact are required")
+	}
+	data, err := json.Marshal(e.Fact)
+	if err != nil {
+		return Message{}, fmt.Errorf("encode %s: %w", e.Fact.Type(), err)
+	}
+	h := map[string]string{
+		headerSpecVersion: specVersion,
+		headerID:          e.ID,
+		headerType:        e.Fact.Type(),
+		headerSource:      e.Source,
+		headerTime:        e.Time.UTC().Format(timeLayout),
+		headerSubject:     e.Subject.ID(),
+		headerSchema:      schemaPrefix + e.Fact.Type(),
+	}
+	optional := [...][2]string{
+		{headerRequest, e.Meta.Request},
+		{headerTrace, e.Meta.Trace},
+		{headerActor, e.Meta.Actor},
+		{headerOrigin, e.Meta.Origin},
+	}
+	for _, kv := range optional {
+		if kv[1] != "" {
+			h[kv[0]] = kv[1]
+		}
+	}
+	for name, v := range h {
+		if strings.ContainsAny(v, "\r\n\x00") {
+			return Message{}, fmt.Errorf("encode %s: line break in %s", e.Fact.Type(), name)
+		}
+	}
+	return Message{Subject: string(e.Subject), Header: h, Data: data}, nil
+}
+
+// Decode reads a message. The error is ErrUnknownType for a type or version
+// that is not known, and says what is wrong otherwise; it never holds data of
+// the message.
+func Decode(m Message) (Event, error) {
+	if v := m.Header[headerSpecVersion]; v != specVersion {
+		return Event{}, errors.New("decode event: not a CloudEvents 1.0 message")
+	}
+	typ := m.Header[headerType]
+	dec, ok := decoders[typ]
+	if !ok {
+		return Event{}, fmt.Errorf("decode event: %w: %.64q", ErrUnknownType, typ)
+	}
+	if m.Header[headerID] == "" {
+		return Event{}, fmt.Errorf("decode %s: no ce-id", typ)
+	}
+	if m.Header[headerSubject] != Subject(m.Subject).ID() {
+		return Event{}, fmt.Errorf("decode %s: ce-subject is not the subject it is stored on", typ)
+	}
+	at, err := time.Parse(timeLayout, m.Header[headerTime])
+	if err != nil {
+		return Event{}, fmt.Errorf("decode %s: bad ce-time", typ)
+	}
+	fact, err := dec(m.Data)
+	if err != nil {
+		return Event{}, fmt.Errorf("decode %s: bad data: %w", typ, err)
+	}
+	return Event{
+		ID:      m.Header[headerID],
+		Source:  m.Header[headerSource],
+		Time:    at,
+		Subject: Subject(m.Subject),
+		Fact:    fact,
+		Meta: Meta{
+			Request: m.Header[headerRequest],
+			Trace:   m.Header[headerTrace],
+			Actor:   m.Header[headerActor],
+			Origin:  m.Header[headerOrigin],
+		},
+	}, nil
+}
+
+// Hash is a running or canonical SHA-256 hash.
+type Hash [sha256.Size]byte
+
+// Canonical is the form of a stored message that hashes are made of: its
+// sequence, subject, sorted ce-* headers and data, each with its length.
+// Headers of the transport (batch, expectation, message id) are left out,
+// because they come and go without changing what was said.
+func Canonical(seq uint64, m Message) []byte {
+	names := make([]string, 0, len(m.Header))
+	for name := range m.Header {
+		if strings.HasPrefix(name, headerPrefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	b := make([]byte, 0, 512+len(m.Data))
+	b = binary.BigEndian.AppendUint64(b, seq)
+	b = appendField(b, m.Subject)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(names))) //nolint:gosec // a dozen headers
+	for _, name := range names {
+		b = appendField(b, name)
+		b = appendField(b, m.Header[name])
+	}
+	return appendField(b, string(m.Data))
+}
+
+func appendField(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // messages are below 1 MiB
+	return append(b, s...)
+}
+
+// Next chains the canonical form of the next message to h. The zero Hash
+// starts a chain.
+func (h Hash) Next(seq uint64, m Message) Hash {
+	leaf := sha256.Sum256(Canonical(seq, m))
+	return sha256.Sum256(append(h[:], leaf[:]...))
+}

@@ -1,0 +1,302 @@
+package events
+
+import "encoding/json"
+
+// A Fact is something that happened. Facts are versioned by type: the fields
+// of a type never change, a change is a new version.
+type Fact interface {
+	// Type is the CloudEvents type with its version, grant.opened.v1.
+	Type() string
+}
+
+// Issuance is one access token, and with it the refresh token of its
+// generation if the grant is allowed one. It has all that is needed to render
+// the same tokens again; it holds no secret.
+type Issuance struct {
+	// Generation counts the refresh tokens of the grant, from 1 with the code
+	// exchange.
+	Generation uint32 `json:"gen"`
+	// JTI, IssuedAt and Expires (Unix seconds), Scope and Audience are the
+	// access token's claims.
+	JTI      string   `json:"jti"`
+	IssuedAt int64    `json:"iat"`
+	Expires  int64    `json:"exp"`
+	Scope    []string `json:"scope,omitempty"`
+	Audience []string `json:"aud,omitempty"`
+	// KID is the key that signed the access token.
+	KID string `json:"kid"`
+	// MACKey is the id of the key that authenticates the refresh token, and 0
+	// when the issuance has none. The refresh token expires with the grant.
+	MACKey uint8 `json:"mac,omitempty"`
+	// Origin is a keyed hash of the address that asked. The retry of a public
+	// client must come from the same one.
+	Origin string `json:"origin,omitempty"`
+}
+
+// HasRefresh reports whether a refresh token was issued too.
+func (i Issuance) HasRefresh() bool { return i.MACKey != 0 }
+
+// Code is an authorization code, which is rendered from this and the grant id.
+type Code struct {
+	// MACKey is the id of the key that authenticates the code.
+	MACKey uint8 `json:"mac"`
+	// Expires is in Unix seconds.
+	Expires int64 `json:"exp"`
+	// RedirectURI is where the code was sent. RedirectGiven says that the
+	// request named it, so the token request must repeat it (RFC 6749 §4.1.3).
+	RedirectURI   string `json:"redirect_uri,omitempty"`
+	RedirectGiven bool   `json:"redirect_given,omitempty"`
+	// Challenge is the PKCE S256 challenge, or empty (RFC 7636 §4.2).
+	Challenge string `json:"code_challenge,omitempty"`
+}
+
+// GrantOpened opens a grant: a resource owner authorized a client. It carries
+// a code to redeem, or the first issuance where no code was asked for.
+type GrantOpened struct {
+	Client string `json:"client"`
+	// User is the resource owner's id, the sub of its tokens.
+	User     string   `json:"user"`
+	Scope    []string `json:"scope,omitempty"`
+	Audience []string `json:"aud,omitempty"`
+	// ClientEpoch and UserEpoch are those in force; the grant dies when either
+	// is raised.
+	ClientEpoch uint64 `json:"client_epoch"`
+	UserEpoch   uint64 `json:"user_epoch"`
+	// AuthTime is when the user authenticated and AMR how (OIDC Core §2).
+	AuthTime int64    `json:"auth_time"`
+	AMR      []string `json:"amr,omitempty"`
+	// Expires, in Unix seconds, is the absolute end of the grant and of
+	// everything issued from it.
+	Expires int64 `json:"exp"`
+	// Refreshable says that the code exchange issues a refresh token.
+	Refreshable bool      `json:"refreshable,omitempty"`
+	Code        *Code     `json:"code,omitempty"`
+	Issued      *Issuance `json:"issued,omitempty"`
+}
+
+// Type is grant.opened.v1.
+func (GrantOpened) Type() string { return "grant.opened.v1" }
+
+// CodeRedeemed spends the grant's code. It issues generation 1.
+type CodeRedeemed struct{ Issuance }
+
+// Type is code.redeemed.v1.
+func (CodeRedeemed) Type() string { return "code.redeemed.v1" }
+
+// RefreshTokenRotated spends one refresh token and issues its only successor.
+type RefreshTokenRotated struct{ Issuance }
+
+// Type is refresh_token.rotated.v1.
+func (RefreshTokenRotated) Type() string { return "refresh_token.rotated.v1" }
+
+// RefreshTokenRepeated records the first retry inside the retry window: the
+// current generation was answered again, nothing new was issued.
+type RefreshTokenRepeated struct {
+	// Generation is the one that was answered again.
+	Generation uint32 `json:"gen"`
+	JTI        string `json:"jti"`
+	KID        string `json:"kid"`
+}
+
+// Type is refresh_token.repeated.v1.
+func (RefreshTokenRepeated) Type() string { return "refresh_token.repeated.v1" }
+
+// Reasons for which a grant ends.
+const (
+	ReasonRefreshTokenReuse = "refresh_token_reuse"
+	ReasonCodeReuse         = "code_reuse"
+	ReasonClientRequest     = "client_request" // RFC 7009
+	ReasonUserRequest       = "user_request"
+	ReasonAdminRequest      = "admin_request"
+)
+
+// GrantRevoked ends a grant and everything derived from it.
+type GrantRevoked struct {
+	Reason string `json:"reason"`
+	// Generation is the one presented, where a refresh token was.
+	Generation uint32 `json:"gen,omitempty"`
+}
+
+// Type is grant.revoked.v1.
+func (GrantRevoked) Type() string { return "grant.revoked.v1" }
+
+// AccessTokenIssued is an access token outside a grant's rotation.
+type AccessTokenIssued struct {
+	JTI         string   `json:"jti"`
+	Client      string   `json:"client"`
+	ClientEpoch uint64   `json:"client_epoch"`
+	Subject     string   `json:"sub"`
+	IssuedAt    int64    `json:"iat"`
+	Expires     int64    `json:"exp"`
+	Scope       []string `json:"scope,omitempty"`
+	Audience    []string `json:"aud,omitempty"`
+	KID         string   `json:"kid"`
+}
+
+// Type is access_token.issued.v1.
+func (AccessTokenIssued) Type() string { return "access_token.issued.v1" }
+
+// AccessTokenRevoked ends one access token and leaves its grant alone. It is
+// stored where every replica follows it.
+type AccessTokenRevoked struct {
+	JTI    string `json:"jti"`
+	Client string `json:"client"`
+	// Until, in Unix seconds, is when the token would have expired and the
+	// revocation stops to matter.
+	Until int64 `json:"until"`
+}
+
+// Type is access_token.revoked.v1.
+func (AccessTokenRevoked) Type() string { return "access_token.revoked.v1" }
+
+// GrantRevocationMarked tells every replica that the access tokens of a grant
+// are dead. It is committed as one unit with the GrantRevoked it marks.
+type GrantRevocationMarked struct {
+	Grant GrantID `json:"grant"`
+	// Until, in Unix seconds, is when the last access token of the grant
+	// expires.
+	Until int64 `json:"until"`
+}
+
+// Type is grant.revocation_marked.v1.
+func (GrantRevocationMarked) Type() string { return "grant.revocation_marked.v1" }
+
+// FeedTicked is written by a replica to prove, by reading it back, that its
+// feed is fresh.
+type FeedTicked struct{}
+
+// Type is feed.ticked.v1.
+func (FeedTicked) Type() string { return "feed.ticked.v1" }
+
+// ClientSettings are what an operator decides about a client. Names follow
+// RFC 7591 §2 where it has one. Durations are in seconds; 0 is the default.
+type ClientSettings struct {
+	Name string `json:"client_name,omitempty"`
+	// Public clients cannot keep a secret (RFC 6749 §2.1).
+	Public       bool     `json:"public,omitempty"`
+	GrantTypes   []string `json:"grant_types,omitempty"`
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+	// Scope is what the client may be granted; Audience what its tokens may be
+	// for.
+	Scope    []string `json:"scope,omitempty"`
+	Audience []string `json:"audience,omitempty"`
+	// SigningAlg is the JWS algorithm of the client's access tokens.
+	SigningAlg string `json:"access_token_signing_alg,omitempty"`
+	// RequirePKCE asks for a challenge of a confidential client too. Public
+	// clients always need one.
+	RequirePKCE bool `json:"require_pkce,omitempty"`
+	// IntrospectAny lets the client introspect tokens of every audience.
+	IntrospectAny bool `json:"introspect_any,omitempty"`
+	// PasswordLogin lets a first-party public client send a user's password.
+	PasswordLogin bool `json:"password_login,omitempty"`
+
+	CodeLifetime            int64 `json:"code_lifetime,omitempty"`
+	AccessTokenLifetime     int64 `json:"access_token_lifetime,omitempty"`
+	RefreshIdleLifetime     int64 `json:"refresh_token_idle_lifetime,omitempty"`
+	RefreshAbsoluteLifetime int64 `json:"refresh_token_absolute_lifetime,omitempty"`
+	// RetryWindow is a pointer because 0 is a choice: no retries.
+	RetryWindow *int64 `json:"refresh_token_retry_window,omitempty"`
+}
+
+// ClientRegistered creates a client.
+type ClientRegistered struct{ ClientSettings }
+
+// Type is client.registered.v1.
+func (ClientRegistered) Type() string { return "client.registered.v1" }
+
+// ClientUpdated replaces a client's settings whole.
+type ClientUpdated struct{ ClientSettings }
+
+// Type is client.updated.v1.
+func (ClientUpdated) Type() string { return "client.updated.v1" }
+
+// ClientDisabled stops a client and raises its epoch.
+type ClientDisabled struct{}
+
+// Type is client.disabled.v1.
+func (ClientDisabled) Type() string { return "client.disabled.v1" }
+
+// ClientEnabled lets a client start again. What it held before stays dead.
+type ClientEnabled struct{}
+
+// Type is client.enabled.v1.
+func (ClientEnabled) Type() string { return "client.enabled.v1" }
+
+// ClientSecretAdded gives a client a further secret.
+type ClientSecretAdded struct {
+	// ID names the secret; it is no part of it.
+	ID string `json:"id"`
+	// Hash is base64url of the HMAC of the secret, KeyID the key it was made
+	// with. That key is never in the log.
+	Hash  string `json:"hash"`
+	KeyID string `json:"key_id"`
+}
+
+// Type is client.secret_added.v1.
+func (ClientSecretAdded) Type() string { return "client.secret_added.v1" }
+
+// ClientSecretDropped ends a secret.
+type ClientSecretDropped struct {
+	ID string `json:"id"`
+}
+
+// Type is client.secret_dropped.v1.
+func (ClientSecretDropped) Type() string { return "client.secret_dropped.v1" }
+
+// UserRegistered makes a person's record a user. It holds nothing of the
+// person; the id is the subject's.
+type UserRegistered struct{}
+
+// Type is user.registered.v1.
+func (UserRegistered) Type() string { return "user.registered.v1" }
+
+// UserDisabled stops a user and raises the epoch.
+type UserDisabled struct{}
+
+// Type is user.disabled.v1.
+func (UserDisabled) Type() string { return "user.disabled.v1" }
+
+// UserEnabled lets a user start again. Earlier grants stay dead.
+type UserEnabled struct{}
+
+// Type is user.enabled.v1.
+func (UserEnabled) Type() string { return "user.enabled.v1" }
+
+// Uses of a key.
+const (
+	KeyUseSignature = "sig" // signs access tokens (RFC 7517 §4.2)
+	KeyUseMAC       = "mac" // authenticates codes and refresh tokens
+)
+
+// KeyAnnounced publishes a key before it is used. The private part is in a
+// bucket, encrypted.
+type KeyAnnounced struct {
+	Use string `json:"use"`
+	// Alg is the JWS algorithm of a signing key (RFC 7518 §3.1).
+	Alg string `json:"alg,omitempty"`
+	// PublicJWK is the public part of a signing key (RFC 7517).
+	PublicJWK json.RawMessage `json:"jwk,omitempty"`
+	// MACKey is the id of a MAC key, 1 to 255. It is never used again.
+	MACKey uint8 `json:"mac,omitempty"`
+}
+
+// Type is key.announced.v1.
+func (KeyAnnounced) Type() string { return "key.announced.v1" }
+
+// KeyActivated makes a key the one that new tokens are made with.
+type KeyActivated struct{}
+
+// Type is key.activated.v1.
+func (KeyActivated) Type() string { return "key.activated.v1" }
+
+// KeyRetired stops a key from making tokens; it still verifies.
+type KeyRetired struct{}
+
+// Type is key.retired.v1.
+func (KeyRetired) Type() string { return "key.retired.v1" }
+
+// KeyDropped ends a key: nothing made with it verifies.
+type KeyDropped struct{}
+
+// Type is key.dropped.v1.
+func (KeyDropped) Type() string { return "key.dropped.v1" }

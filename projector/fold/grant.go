@@ -1,0 +1,122 @@
+package fold
+
+import (
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// A Grant is the state of one grant: one authorization by one resource owner
+// for one client. The zero value is a grant that was never opened.
+type Grant struct {
+	ID events.GrantID `json:"id"`
+	// Seq is the sequence of the last event folded, and so the expectation of
+	// an append that is decided on this state.
+	Seq uint64 `json:"seq"`
+
+	Client      string       `json:"client"`
+	User        string       `json:"user"`
+	Scope       []string     `json:"scope,omitempty"`
+	Audience    []string     `json:"aud,omitempty"`
+	ClientEpoch uint64       `json:"client_epoch"`
+	UserEpoch   uint64       `json:"user_epoch"`
+	AuthTime    int64        `json:"auth_time"`
+	AMR         []string     `json:"amr,omitempty"`
+	OpenedAt    time.Time    `json:"opened_at"`
+	Expires     int64        `json:"exp"`
+	Refreshable bool         `json:"refreshable,omitempty"`
+	Code        *events.Code `json:"code,omitempty"`
+
+	// Current is the newest issuance, and IssuedAt the log's time of it. Its
+	// generation is 0 before the code is redeemed.
+	Current  events.Issuance `json:"current"`
+	IssuedAt time.Time       `json:"issued_at"`
+	// RedeemedAt is the log's time of the code exchange.
+	RedeemedAt time.Time `json:"redeemed_at"`
+	// Repeated says that the current generation was answered again.
+	Repeated bool `json:"repeated,omitempty"`
+
+	// RevokedReason is empty for a grant that was not revoked.
+	RevokedReason string    `json:"revoked_reason,omitempty"`
+	RevokedAt     time.Time `json:"revoked_at"`
+}
+
+// Exists reports whether the grant was opened.
+func (g Grant) Exists() bool { return g.Seq != 0 }
+
+// Revoked reports whether the grant was ended before its time.
+func (g Grant) Revoked() bool { return g.RevokedReason != "" }
+
+// Redeemed reports whether the grant's code is spent, or never was needed.
+func (g Grant) Redeemed() bool { return g.Current.Generation > 0 }
+
+// Apply folds the next event of the grant's subject.
+func (g Grant) Apply(r events.Recorded) (Grant, error) {
+	if g.Seq != 0 && r.Seq <= g.Seq {
+		return g, poison(r, "out of order")
+	}
+	_, opening := r.Fact.(events.GrantOpened)
+	if opening == g.Exists() {
+		if opening {
+			return g, poison(r, "already opened")
+		}
+		return g, poison(r, "never opened")
+	}
+	if g.Revoked() {
+		return g, poison(r, "already revoked")
+	}
+	switch f := r.Fact.(type) {
+	case events.GrantOpened:
+		opened, err := opened(r, f)
+		if err != nil {
+			return g, err
+		}
+		g = opened
+	case events.CodeRedeemed:
+		if g.Code == nil || g.Redeemed() || f.Generation != 1 {
+			return g, poison(r, "no code to redeem")
+		}
+		g.Current, g.IssuedAt, g.RedeemedAt = f.Issuance, r.Stored, r.Stored
+	case events.RefreshTokenRotated:
+		if !g.Current.HasRefresh() || f.Generation != g.Current.Generation+1 || !f.HasRefresh() {
+			return g, poison(r, "not the next generation")
+		}
+		g.Current, g.IssuedAt, g.Repeated = f.Issuance, r.Stored, false
+	case events.RefreshTokenRepeated:
+		if f.Generation != g.Current.Generation || g.Repeated || f.Generation < 2 {
+			return g, poison(r, "not a first repeat of the current generation")
+		}
+		g.Repeated = true
+	case events.GrantRevoked:
+		if f.Reason == "" {
+			return g, poison(r, "no reason")
+		}
+		g.RevokedReason, g.RevokedAt = f.Reason, r.Stored
+	default:
+		return g, poison(r, "not a grant's event")
+	}
+	g.Seq = r.Seq
+	return g, nil
+}
+
+func opened(r events.Recorded, f events.GrantOpened) (Grant, error) {
+	id, err := events.ParseGrantID(r.Subject.ID())
+	if err != nil {
+		return Grant{}, poison(r, err.Error())
+	}
+	if (f.Code == nil) == (f.Issued == nil) {
+		return Grant{}, poison(r, "want either a code or an issuance")
+	}
+	g := Grant{
+		ID: id, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
+		ClientEpoch: f.ClientEpoch, UserEpoch: f.UserEpoch, AuthTime: f.AuthTime, AMR: f.AMR,
+		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code,
+	}
+	if f.Issued != nil {
+		if f.Issued.Generation != 1 {
+			return Grant{}, poison(r, "first issuance is not generation 1")
+		}
+		g.Current, g.IssuedAt, g.RedeemedAt = *f.Issued, r.Stored, r.Stored
+	}
+	return g, nil
+}
