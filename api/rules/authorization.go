@@ -1,0 +1,158 @@
+package rules
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// Grant types, as in grant_type (RFC 6749 §4, §6). GrantPassword is no value
+// of grant_type: it stands for the Login API's password call, which a client
+// is marked for.
+const (
+	GrantAuthorizationCode = "authorization_code"
+	GrantRefreshToken      = "refresh_token"
+	GrantClientCredentials = "client_credentials"
+)
+
+// An Authorization is a resource owner's yes to a client, before any token.
+type Authorization struct {
+	Client fold.Client
+	User   fold.User
+	// Scope and Audience as asked for.
+	Scope    []string
+	Audience []string
+	// RedirectURI as asked for; empty if the request had none.
+	RedirectURI string
+	// Challenge is the PKCE S256 challenge, checked by ParseChallenge.
+	Challenge string
+	AuthTime  time.Time
+	AMR       []string
+	Now       time.Time
+	Policy    Policy
+}
+
+// Redirect is the redirect URI in force: the one asked for if it is registered
+// for the client, character by character (RFC 9700 §2.1), or the only one
+// there is.
+func (a Authorization) Redirect() (string, *Refusal) {
+	switch {
+	case a.RedirectURI != "" && slices.Contains(a.Client.RedirectURIs, a.RedirectURI):
+		return a.RedirectURI, nil
+	case a.RedirectURI != "":
+		return "", refuse(RedirectNotAllowed, "redirect_uri", "not registered")
+	case len(a.Client.RedirectURIs) == 1:
+		return a.Client.RedirectURIs[0], nil
+	}
+	return "", refuse(MissingParameter, "redirect_uri", "the client has not exactly one")
+}
+
+// OpenWithCode opens a grant that a code is to be redeemed for.
+func OpenWithCode(a Authorization, m Minting) (*events.GrantOpened, *Refusal) {
+	redirect, refusal := a.CheckCodeRequest()
+	if refusal != nil {
+		return nil, refusal
+	}
+	opened, refusal := a.open()
+	if refusal != nil {
+		return nil, refusal
+	}
+	codeExpires := a.Now.Add(a.Policy.Code)
+	opened.Code = &events.Code{
+		MACKey:        m.MACKey,
+		Expires:       codeExpires.Unix(),
+		RedirectURI:   redirect,
+		RedirectGiven: a.RedirectURI != "",
+		Challenge:     a.Challenge,
+	}
+	if !opened.Refreshable {
+		opened.Expires = codeExpires.Add(a.Policy.AccessToken).Unix()
+	}
+	return opened, nil
+}
+
+// CheckCodeRequest reports what is wrong with asking for a code, which is
+// known before the resource owner is, and the redirect URI in force.
+func (a Authorization) CheckCodeRequest() (redirect string, refusal *Refusal) {
+	redirect, refusal = a.Redirect()
+	switch {
+	case refusal != nil:
+		return "", refusal
+	case !slices.Contains(a.Client.GrantTypes, GrantAuthorizationCode):
+		return "", refuse(UnauthorizedClient, "response_type", "the client may not ask for codes")
+	case a.Challenge == "" && (a.Client.Public || a.Client.RequirePKCE):
+		return "", refuse(ChallengeRequired, "code_challenge", "")
+	}
+	if _, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
+		return "", refusal
+	}
+	_, refusal = narrowAudience(a.Client.Audience, a.Audience)
+	return redirect, refusal
+}
+
+// OpenWithPassword opens a grant for a first-party public client that sent the
+// user's password itself (the Login API's login/token), with generation 1.
+func OpenWithPassword(a Authorization, m Minting, origin, issuer string) (*events.GrantOpened, *Refusal) {
+	if refusal := CheckPasswordLogin(a.Client); refusal != nil {
+		return nil, refusal
+	}
+	opened, refusal := a.open()
+	if refusal != nil {
+		return nil, refusal
+	}
+	expires := a.Now.Add(a.Policy.AccessToken)
+	if !opened.Refreshable {
+		opened.Expires = expires.Unix()
+	}
+	audience, refusal := issuedAudience(opened.Audience, a.Client.ClientSettings, a.Audience, issuer)
+	if refusal != nil {
+		return nil, refusal
+	}
+	i := issuance(m, 1, a.Now, earlier(expires, opened.Expires), opened.Scope, audience)
+	i.Origin = origin
+	if opened.Refreshable {
+		i.MACKey = m.MACKey
+	}
+	opened.Issued = &i
+	return opened, nil
+}
+
+// CheckPasswordLogin reports whether a client may send passwords at all.
+func CheckPasswordLogin(c fold.Client) *Refusal {
+	if !c.Public || !c.PasswordLogin {
+		return refuse(UnauthorizedClient, "client_id", "the client may not send passwords")
+	}
+	return nil
+}
+
+func (a Authorization) open() (*events.GrantOpened, *Refusal) {
+	scope, refusal := clientScope(a.Client.ClientSettings, a.Scope)
+	if refusal != nil {
+		return nil, refusal
+	}
+	audience, refusal := narrowAudience(a.Client.Audience, a.Audience)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return &events.GrantOpened{
+		Client:      a.Client.ID,
+		User:        a.User.ID,
+		Scope:       scope,
+		Audience:    audience,
+		ClientEpoch: a.Client.Epoch,
+		UserEpoch:   a.User.Epoch,
+		AuthTime:    a.AuthTime.Unix(),
+		AMR:         a.AMR,
+		Expires:     a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
+		Refreshable: wantsRefresh(scope),
+	}, nil
+}
+
+func earlier(t time.Time, unix int64) time.Time {
+	if u := time.Unix(unix, 0); u.Before(t) {
+		return u
+	}
+	return t
+}

@@ -1,0 +1,63 @@
+package rules
+
+import (
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// A Holder is who presents a code or refresh token, after it authenticated,
+// with the resource owner as this replica knows them.
+type Holder struct {
+	Client fold.Client
+	User   fold.User
+	Policy Policy
+}
+
+// check refuses what holds for every use of a grant, whatever is presented.
+// What is refused here is final, but for a grant that is not there.
+func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
+	switch {
+	case !g.Exists():
+		r := refuse(BehindTheToken, "", "no such grant under a valid MAC")
+		r.Overturnable = true
+		return r
+	case g.Client != h.Client.ID:
+		return refuse(reason, "", "of another client")
+	case g.Revoked():
+		return refuse(reason, "", "grant revoked: "+g.RevokedReason)
+	case g.ClientEpoch < h.Client.Epoch:
+		return refuse(reason, "", "the client was disabled since")
+	case !h.User.Exists() || h.User.Disabled:
+		return refuse(reason, "", "the user is disabled")
+	case g.UserEpoch < h.User.Epoch:
+		return refuse(reason, "", "the user was disabled since")
+	case !now.Before(grantEnd(g, h.Policy)):
+		return refuse(reason, "", "grant expired")
+	}
+	return nil
+}
+
+// grantEnd is the absolute end of a grant. A policy made shorter since it was
+// opened applies; a longer one does not.
+func grantEnd(g fold.Grant, p Policy) time.Time {
+	if !g.Refreshable {
+		return time.Unix(g.Expires, 0)
+	}
+	return earlier(g.OpenedAt.Add(p.RefreshAbsolute), g.Expires)
+}
+
+// accessTokenEnd is the expiry of an access token: nothing outlives its grant.
+func accessTokenEnd(g fold.Grant, p Policy, now time.Time) time.Time {
+	return earlier(now.Add(p.AccessToken), grantEnd(g, p).Unix())
+}
+
+// RevocationMark is the marker that goes with the revocation of a grant: it
+// matters until the grant's last access token expires.
+func RevocationMark(g fold.Grant, now time.Time) events.GrantRevocationMarked {
+	return events.GrantRevocationMarked{
+		Grant: g.ID,
+		Until: earlier(now.Add(AccessTokenCap), g.Expires).Unix(),
+	}
+}

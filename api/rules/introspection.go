@@ -1,0 +1,55 @@
+package rules
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// MayIntrospect reports whether a client is entitled to hear about a token:
+// only a confidential one that the token is for, that it was issued to, or
+// that is named for it (RFC 7662 §2.1, §4).
+func MayIntrospect(c fold.Client, tokenClient string, audience []string) bool {
+	if c.Public {
+		return false
+	}
+	return c.IntrospectAny || c.ID == tokenClient || slices.Contains(audience, c.ID)
+}
+
+// RefreshTokenActive decides whether the refresh token of a generation could
+// be used now. Introspection never changes a grant: an older generation is
+// inactive, not reuse. The refusal is one that a newer event may overturn.
+func RefreshTokenActive(g fold.Grant, h Holder, generation uint32, now time.Time) (bool, *Refusal) {
+	if refusal := h.check(g, InvalidRefreshToken, now); refusal != nil {
+		return false, refusal
+	}
+	if generation > g.Current.Generation {
+		r := refuse(BehindTheToken, "", "the token is of a generation the grant has not reached")
+		r.Overturnable = true
+		return false, r
+	}
+	idle := now.Before(g.IssuedAt.Add(h.Policy.RefreshIdle))
+	return generation == g.Current.Generation && g.Current.HasRefresh() && idle, nil
+}
+
+// An IssuedTo is what an access token says of its origin.
+type IssuedTo struct {
+	Client      string
+	ClientEpoch uint64
+	// User is empty for a token of the client itself.
+	User      string
+	UserEpoch uint64
+}
+
+// InForce reports whether the client, and the user if there is one, still
+// stand behind a token: neither is disabled, nor was since it was issued.
+func (t IssuedTo) InForce(c fold.Client, u fold.User) bool {
+	if !c.Exists() || c.Disabled || t.ClientEpoch < c.Epoch {
+		return false
+	}
+	if t.User == "" {
+		return true
+	}
+	return u.Exists() && !u.Disabled && t.UserEpoch >= u.Epoch
+}

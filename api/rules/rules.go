@@ -1,0 +1,98 @@
+// Package rules decides what is allowed: one pure function per grant, from
+// the folded state, the request and the time to one event, a refusal, or both.
+// It knows no network, clock, randomness, HTTP or token text; the ids that go
+// into an event and the time are arguments.
+package rules
+
+import (
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// A Reason says why a request was refused. The api package has one table that
+// gives each its HTTP status and error code.
+type Reason string
+
+// The reasons for which a rule refuses.
+const (
+	MissingParameter     Reason = "missing_parameter"
+	BadParameter         Reason = "bad_parameter"
+	UnauthorizedClient   Reason = "unauthorized_client"
+	InvalidScope         Reason = "invalid_scope"
+	InvalidTarget        Reason = "invalid_target"
+	RedirectNotAllowed   Reason = "redirect_not_allowed"
+	ChallengeRequired    Reason = "code_challenge_required"
+	InvalidCode          Reason = "invalid_code"
+	InvalidRefreshToken  Reason = "invalid_refresh_token"
+	TokenOfAnotherClient Reason = "token_of_another_client"
+	BehindTheToken       Reason = "behind_the_token"
+)
+
+// A Refusal is the answer no. It changes nothing by itself.
+type Refusal struct {
+	Reason Reason
+	// Parameter is the request parameter that is at fault, or empty.
+	Parameter string
+	// Detail is for the log and the operator, never for the client: it tells
+	// apart what a client must not be able to.
+	Detail string
+	// Overturnable says that an event newer than the state decided on could
+	// turn the answer: confirm on the log before giving it.
+	Overturnable bool
+}
+
+// Error makes a refusal an error, for the edge that answers it.
+func (r *Refusal) Error() string {
+	s := string(r.Reason)
+	if r.Parameter != "" {
+		s += " (" + r.Parameter + ")"
+	}
+	if r.Detail != "" {
+		s += ": " + r.Detail
+	}
+	return s
+}
+
+func refuse(reason Reason, parameter, detail string) *Refusal {
+	return &Refusal{Reason: reason, Parameter: parameter, Detail: detail}
+}
+
+// An Outcome is what a rule decided about a grant.
+type Outcome struct {
+	// Fact is to be appended, expecting the sequence of the state it was
+	// decided on. Nil means that nothing is to be written.
+	Fact events.Fact
+	// Issuance is what to answer with, once Fact is durable. Nil for a refusal.
+	Issuance *events.Issuance
+	// ConfirmLast asks for a proof that costs no write: the last event of the
+	// subject, read from the leader, must be the one the decision was made on.
+	ConfirmLast bool
+	// Refusal is the answer no. With a Fact (a revocation), the fact comes
+	// first.
+	Refusal *Refusal
+}
+
+func refused(r *Refusal) Outcome { return Outcome{Refusal: r} }
+
+// Minting is what a new token is made with, drawn at the edge.
+type Minting struct {
+	// JTI is the access token's id.
+	JTI string
+	// KID is the key that will sign it.
+	KID string
+	// MACKey authenticates the code or refresh token.
+	MACKey uint8
+}
+
+func issuance(m Minting, generation uint32, now, expires time.Time, scope, audience []string) events.Issuance {
+	return events.Issuance{
+		Generation: generation,
+		JTI:        m.JTI,
+		IssuedAt:   now.Unix(),
+		Expires:    expires.Unix(),
+		Scope:      scope,
+		Audience:   audience,
+		KID:        m.KID,
+	}
+}
