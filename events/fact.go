@@ -198,8 +198,12 @@ type ClientSettings struct {
 	RetryWindow *int64 `json:"refresh_token_retry_window,omitempty"`
 }
 
-// ClientRegistered creates a client.
-type ClientRegistered struct{ ClientSettings }
+// ClientRegistered creates a client, with its first secret if it is
+// confidential.
+type ClientRegistered struct {
+	ClientSettings
+	Secret *ClientSecretAdded `json:"secret,omitempty"`
+}
 
 // Type is client.registered.v1.
 func (ClientRegistered) Type() string { return "client.registered.v1" }

@@ -31,8 +31,12 @@ const (
 
 var grantTypes = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
 
-// RegisterClient decides the registration of a client under an id.
-func RegisterClient(c fold.Client, id string, s events.ClientSettings, algs []string) (events.Fact, *Refusal) {
+// RegisterClient decides the registration of a client under an id, with a
+// first secret exactly if it is confidential.
+func RegisterClient(c fold.Client, id string, s events.ClientSettings, secret *events.ClientSecretAdded, algs []string) (events.Fact, *Refusal) {
+	if s.Public {
+		secret = nil
+	}
 	switch {
 	case c.Exists():
 		return nil, refuse(AlreadyExists, "client_id", "")
@@ -46,7 +50,7 @@ func RegisterClient(c fold.Client, id string, s events.ClientSettings, algs []st
 	if refusal := checkSettings(s, algs); refusal != nil {
 		return nil, refusal
 	}
-	return events.ClientRegistered{ClientSettings: s}, nil
+	return events.ClientRegistered{ClientSettings: s, Secret: secret}, nil
 }
 
 // UpdateClient decides the replacement of a client's settings.

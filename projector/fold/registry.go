@@ -38,6 +38,9 @@ func (c Client) Apply(r events.Recorded) (Client, error) {
 	switch f := r.Fact.(type) {
 	case events.ClientRegistered:
 		c = Client{ID: r.Subject.ID(), ClientSettings: f.ClientSettings, CreatedAt: r.Stored}
+		if f.Secret != nil {
+			c.Secrets = []events.ClientSecretAdded{*f.Secret}
+		}
 	case events.ClientUpdated:
 		c.ClientSettings = f.ClientSettings
 	case events.ClientDisabled:
