@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"strings"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -29,16 +30,16 @@ type Grant struct {
 
 	// Current is the newest issuance, and IssuedAt the log's time of it. Its
 	// generation is 0 before the code is redeemed.
-	Current  events.Issuance `json:"current"`
-	IssuedAt time.Time       `json:"issued_at"`
+	Current  events.Issuance `json:"current,omitzero"`
+	IssuedAt time.Time       `json:"issued_at,omitzero"`
 	// RedeemedAt is the log's time of the code exchange.
-	RedeemedAt time.Time `json:"redeemed_at"`
+	RedeemedAt time.Time `json:"redeemed_at,omitzero"`
 	// Repeated says that the current generation was answered again.
 	Repeated bool `json:"repeated,omitempty"`
 
 	// RevokedReason is empty for a grant that was not revoked.
 	RevokedReason string    `json:"revoked_reason,omitempty"`
-	RevokedAt     time.Time `json:"revoked_at"`
+	RevokedAt     time.Time `json:"revoked_at,omitzero"`
 }
 
 // Exists reports whether the grant was opened.
@@ -52,60 +53,76 @@ func (g Grant) Redeemed() bool { return g.Current.Generation > 0 }
 
 // Apply folds the next event of the grant's subject.
 func (g Grant) Apply(r events.Recorded) (Grant, error) {
-	if g.Seq != 0 && r.Seq <= g.Seq {
-		return g, poison(r, "out of order")
+	if why := g.refuses(r); why != "" {
+		return g, poison(r, why)
 	}
+	next, why := g.advance(r)
+	if why != "" {
+		return g, poison(r, why)
+	}
+	next.Seq = r.Seq
+	return next, nil
+}
+
+// refuses says why r cannot be next, whatever it says.
+func (g Grant) refuses(r events.Recorded) string {
 	_, opening := r.Fact.(events.GrantOpened)
-	if opening == g.Exists() {
-		if opening {
-			return g, poison(r, "already opened")
-		}
-		return g, poison(r, "never opened")
+	switch {
+	case r.Seq <= g.Seq:
+		return "out of order"
+	case opening && g.Exists():
+		return "already opened"
+	case !opening && !g.Exists():
+		return "never opened"
+	case g.Exists() && !isGrantSubject(r.Subject, g.ID):
+		return "another grant's event"
+	case g.Revoked():
+		return "already revoked"
 	}
-	if g.Revoked() {
-		return g, poison(r, "already revoked")
-	}
+	return ""
+}
+
+func (g Grant) advance(r events.Recorded) (Grant, string) {
 	switch f := r.Fact.(type) {
 	case events.GrantOpened:
-		opened, err := opened(r, f)
-		if err != nil {
-			return g, err
-		}
-		g = opened
+		return opened(r, f)
 	case events.CodeRedeemed:
 		if g.Code == nil || g.Redeemed() || f.Generation != 1 {
-			return g, poison(r, "no code to redeem")
+			return g, "no code to redeem"
 		}
 		g.Current, g.IssuedAt, g.RedeemedAt = f.Issuance, r.Stored, r.Stored
 	case events.RefreshTokenRotated:
 		if !g.Current.HasRefresh() || f.Generation != g.Current.Generation+1 || !f.HasRefresh() {
-			return g, poison(r, "not the next generation")
+			return g, "not the next generation"
 		}
 		g.Current, g.IssuedAt, g.Repeated = f.Issuance, r.Stored, false
 	case events.RefreshTokenRepeated:
 		if f.Generation != g.Current.Generation || g.Repeated || f.Generation < 2 {
-			return g, poison(r, "not a first repeat of the current generation")
+			return g, "not a first repeat of the current generation"
 		}
 		g.Repeated = true
 	case events.GrantRevoked:
 		if f.Reason == "" {
-			return g, poison(r, "no reason")
+			return g, "no reason"
 		}
 		g.RevokedReason, g.RevokedAt = f.Reason, r.Stored
 	default:
-		return g, poison(r, "not a grant's event")
+		return g, "not a grant's event"
 	}
-	g.Seq = r.Seq
-	return g, nil
+	return g, ""
 }
 
-func opened(r events.Recorded, f events.GrantOpened) (Grant, error) {
+func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 	id, err := events.ParseGrantID(r.Subject.ID())
-	if err != nil {
-		return Grant{}, poison(r, err.Error())
-	}
-	if (f.Code == nil) == (f.Issued == nil) {
-		return Grant{}, poison(r, "want either a code or an issuance")
+	switch {
+	case err != nil:
+		return Grant{}, err.Error()
+	case !isGrantSubject(r.Subject, id):
+		return Grant{}, "not in the partition that its id names"
+	case (f.Code == nil) == (f.Issued == nil):
+		return Grant{}, "want either a code or an issuance"
+	case f.Issued != nil && f.Issued.Generation != 1:
+		return Grant{}, "first issuance is not generation 1"
 	}
 	g := Grant{
 		ID: id, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
@@ -113,10 +130,13 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, error) {
 		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code,
 	}
 	if f.Issued != nil {
-		if f.Issued.Generation != 1 {
-			return Grant{}, poison(r, "first issuance is not generation 1")
-		}
 		g.Current, g.IssuedAt, g.RedeemedAt = *f.Issued, r.Stored, r.Stored
 	}
-	return g, nil
+	return g, ""
+}
+
+// isGrantSubject reports whether s is the subject of grant id in some realm.
+func isGrantSubject(s events.Subject, id events.GrantID) bool {
+	realm, _, _ := strings.Cut(string(s), ".")
+	return s == events.Realm(realm).GrantSubject(id)
 }

@@ -35,6 +35,9 @@ func (c Client) Apply(r events.Recorded) (Client, error) {
 	if r.Seq <= c.Seq {
 		return c, poison(r, "out of order")
 	}
+	if c.Exists() && r.Subject.ID() != c.ID {
+		return c, poison(r, "another client's event")
+	}
 	switch f := r.Fact.(type) {
 	case events.ClientRegistered:
 		c = Client{ID: r.Subject.ID(), ClientSettings: f.ClientSettings, CreatedAt: r.Stored}
@@ -98,6 +101,9 @@ func (u User) Apply(r events.Recorded) (User, error) {
 	if r.Seq <= u.Seq {
 		return u, poison(r, "out of order")
 	}
+	if u.Exists() && r.Subject.ID() != u.ID {
+		return u, poison(r, "another user's event")
+	}
 	switch r.Fact.(type) {
 	case events.UserRegistered:
 		u = User{ID: r.Subject.ID(), CreatedAt: r.Stored}
@@ -153,10 +159,16 @@ func (k Key) Apply(r events.Recorded) (Key, error) {
 	if r.Seq <= k.Seq {
 		return k, poison(r, "out of order")
 	}
+	if k.Exists() && r.Subject.ID() != k.ID {
+		return k, poison(r, "another key's event")
+	}
 	switch f := r.Fact.(type) {
 	case events.KeyAnnounced:
 		if k.Exists() {
 			return k, poison(r, "announced twice")
+		}
+		if f.Use != events.KeyUseSignature && f.Use != events.KeyUseMAC {
+			return k, poison(r, "unknown use")
 		}
 		if (f.Use == events.KeyUseMAC) != (f.MACKey != 0) {
 			return k, poison(r, "use and MAC key id do not agree")
@@ -182,21 +194,4 @@ func (k Key) Apply(r events.Recorded) (Key, error) {
 	}
 	k.Seq, k.ChangedAt = r.Seq, r.Stored
 	return k, nil
-}
-
-// An AccessToken is one access token outside a grant's rotation.
-type AccessToken struct {
-	// Seq is the event that issued it. The subject is shared by all tokens of
-	// a client, so the token is its own aggregate: one event, never changed.
-	Seq uint64 `json:"seq"`
-	events.AccessTokenIssued
-}
-
-// IssuedAccessToken folds the one event of a grant-less access token.
-func IssuedAccessToken(r events.Recorded) (AccessToken, error) {
-	f, ok := r.Fact.(events.AccessTokenIssued)
-	if !ok {
-		return AccessToken{}, poison(r, "not a token's event")
-	}
-	return AccessToken{Seq: r.Seq, AccessTokenIssued: f}, nil
 }

@@ -1,0 +1,55 @@
+package fold
+
+import (
+	"github.com/chancery-authority/chancery/events"
+)
+
+// An AccessToken is one access token outside a grant's rotation.
+type AccessToken struct {
+	// Seq is the event that issued it. The subject is shared by all tokens of
+	// a client, so the token is its own aggregate: one event, never changed.
+	Seq uint64 `json:"seq"`
+	events.AccessTokenIssued
+}
+
+// IssuedAccessToken folds the one event of a grant-less access token.
+func IssuedAccessToken(r events.Recorded) (AccessToken, error) {
+	f, ok := r.Fact.(events.AccessTokenIssued)
+	if !ok {
+		return AccessToken{}, poison(r, "not a token's event")
+	}
+	return AccessToken{Seq: r.Seq, AccessTokenIssued: f}, nil
+}
+
+// A Revocation is a marker that access tokens are dead before their time:
+// all of a grant's, or a single one.
+type Revocation struct {
+	// Seq is the marker's.
+	Seq uint64 `json:"seq"`
+	// Grant is zero where a single token was revoked, and JTI empty where a
+	// grant was.
+	Grant events.GrantID `json:"grant,omitzero"`
+	JTI   string         `json:"jti,omitempty"`
+	// Until, in Unix seconds, is when what it revokes would have expired.
+	Until int64 `json:"until"`
+}
+
+// Revoked folds an event of a partition's revocation subject. A tick revokes
+// nothing: ok is false.
+func Revoked(r events.Recorded) (rev Revocation, ok bool, err error) {
+	switch f := r.Fact.(type) {
+	case events.GrantRevocationMarked:
+		if f.Grant.IsZero() {
+			return Revocation{}, false, poison(r, "names no grant")
+		}
+		return Revocation{Seq: r.Seq, Grant: f.Grant, Until: f.Until}, true, nil
+	case events.AccessTokenRevoked:
+		if f.JTI == "" {
+			return Revocation{}, false, poison(r, "names no token")
+		}
+		return Revocation{Seq: r.Seq, JTI: f.JTI, Until: f.Until}, true, nil
+	case events.FeedTicked:
+		return Revocation{}, false, nil
+	}
+	return Revocation{}, false, poison(r, "not a revocation")
+}
