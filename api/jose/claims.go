@@ -1,0 +1,191 @@
+package jose
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// Claims are those of an access token (RFC 9068 §2.2). Times are Unix seconds.
+type Claims struct {
+	Issuer   string   // iss
+	Subject  string   // sub
+	Audience []string // aud, always an array
+	Expires  int64    // exp
+	IssuedAt int64    // iat
+	JTI      string   // jti
+	ClientID string   // client_id
+	Scope    Scope    // scope
+	AuthTime int64    // auth_time
+	AMR      []string // amr
+
+	// Grant is the grant the token was issued from (grant); none for client
+	// credentials.
+	Grant events.GrantID
+	// Partition is where the token's event and revocations are (part).
+	Partition events.Partition
+	// ClientEpoch (cep) and UserEpoch (uep) are those it was issued under; the
+	// token dies when either is raised.
+	ClientEpoch uint64
+	UserEpoch   uint64
+
+	// Extra are further claims. They may not replace those above.
+	Extra map[string]any
+}
+
+// MaxLifetime is the longest an access token lives. Replicas remember
+// revocations that long, so a longer one could outlive its revocation.
+const MaxLifetime = 24 * time.Hour
+
+// Scope is a list of scope values; a claim holds it as one text with spaces
+// (RFC 8693 §4.2).
+type Scope []string
+
+// MarshalText joins the values.
+func (s Scope) MarshalText() ([]byte, error) { return []byte(strings.Join(s, " ")), nil }
+
+// UnmarshalText splits the text.
+func (s *Scope) UnmarshalText(text []byte) error {
+	*s = strings.Fields(string(text))
+	return nil
+}
+
+type need int
+
+const (
+	optional need = iota // left out when zero
+	present              // zero is a value
+	required             // present and not zero
+)
+
+// A claim ties a name to a field of Claims.
+type claim struct {
+	name  string
+	field any // pointer
+	need  need
+}
+
+func (c *Claims) table() []claim {
+	return []claim{
+		{"iss", &c.Issuer, required},
+		{"sub", &c.Subject, required},
+		{"aud", &c.Audience, required},
+		{"exp", &c.Expires, required},
+		{"iat", &c.IssuedAt, required},
+		{"jti", &c.JTI, required},
+		{"client_id", &c.ClientID, required},
+		{"scope", &c.Scope, optional},
+		{"auth_time", &c.AuthTime, optional},
+		{"amr", &c.AMR, optional},
+		{"grant", &c.Grant, optional},
+		{"part", &c.Partition, present},
+		{"cep", &c.ClientEpoch, optional},
+		{"uep", &c.UserEpoch, optional},
+	}
+}
+
+func (c claim) isZero() bool {
+	v := reflect.ValueOf(c.field).Elem()
+	return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0
+}
+
+// Sign makes the access token (RFC 9068 §2). The error says which claim no token
+// may have or lack, or that signing failed.
+func Sign(k SigningKey, c Claims) (string, error) {
+	if err := c.check(); err != nil {
+		return "", fmt.Errorf("signing an access token: %w", err)
+	}
+	payload := jwt.MapClaims{}
+	for name, value := range c.Extra {
+		payload[name] = value
+	}
+	for _, cl := range c.table() {
+		if _, ok := payload[cl.name]; ok {
+			return "", fmt.Errorf("signing an access token: %s is no extra claim", cl.name)
+		}
+		if cl.need != optional || !cl.isZero() {
+			payload[cl.name] = cl.field
+		}
+	}
+	method := k.public.Alg.method()
+	if method == nil {
+		return "", errors.New("signing an access token: no key")
+	}
+	token := jwt.NewWithClaims(method, payload)
+	token.Header["typ"], token.Header["kid"] = "at+jwt", k.public.ID
+	text, err := token.SignedString(k.private)
+	if err != nil {
+		return "", fmt.Errorf("signing an access token: %w", err)
+	}
+	if len(text) > MaxSize {
+		return "", fmt.Errorf("signing an access token: over %d bytes", MaxSize)
+	}
+	return text, nil
+}
+
+// parseClaims reads the payload of a token whose signature is right.
+func parseClaims(payload []byte) (Claims, error) {
+	var c Claims
+	m, err := parseObject(payload)
+	if err != nil {
+		return Claims{}, invalid("claims: " + err.Error())
+	}
+	for _, cl := range c.table() {
+		if _, ok := m[cl.name]; !ok && cl.need == present {
+			return Claims{}, invalid("claims: no " + cl.name)
+		}
+		if err := m.get(cl.name, cl.field); err != nil {
+			return Claims{}, invalid("claims: " + err.Error())
+		}
+		delete(m, cl.name)
+	}
+	if c.Extra, err = m.rest(); err != nil {
+		return Claims{}, invalid("claims: " + err.Error())
+	}
+	if err := c.check(); err != nil {
+		return Claims{}, invalid("claims: " + err.Error())
+	}
+	return c, nil
+}
+
+// rest decodes what members are left.
+func (m object) rest() (map[string]any, error) {
+	if len(m) == 0 {
+		return nil, nil
+	}
+	rest := make(map[string]any, len(m))
+	for name, raw := range m {
+		var v any
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return nil, fmt.Errorf("member %s: not JSON", name)
+		}
+		rest[name] = v
+	}
+	return rest, nil
+}
+
+// check is what holds for every token, whatever the time.
+func (c Claims) check() error {
+	for _, cl := range c.table() {
+		if cl.need == required && cl.isZero() {
+			return errors.New("no " + cl.name)
+		}
+	}
+	switch {
+	case slices.Contains(c.Audience, ""):
+		return errors.New("an empty aud")
+	case c.IssuedAt < 0 || c.Expires <= c.IssuedAt:
+		return errors.New("exp is not after iat")
+	case c.Expires-c.IssuedAt > int64(MaxLifetime/time.Second):
+		return errors.New("it lives longer than 24 hours")
+	}
+	return nil
+}

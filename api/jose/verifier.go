@@ -1,0 +1,76 @@
+package jose
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// ErrExpired is returned for a token that is in order but past its end.
+var ErrExpired = errors.New("token expired")
+
+// leeway is how far ahead of us the clock of the replica that issued a token may
+// be: each is within 1 s of the log's.
+const leeway = 2 * time.Second
+
+// A Verifier knows the keys of one issuer. It is fixed and may be used from many
+// goroutines.
+type Verifier struct {
+	issuer string
+	keys   map[string]PublicKey
+}
+
+// NewVerifier takes the issuer's identifier and its keys, whose ids must differ.
+func NewVerifier(issuer string, keys []PublicKey) (*Verifier, error) {
+	v := &Verifier{issuer: issuer, keys: make(map[string]PublicKey, len(keys))}
+	for _, k := range keys {
+		if _, ok := v.keys[k.ID]; ok || !events.ValidID(k.ID) {
+			return nil, fmt.Errorf("verification keys: bad or repeated kid %.64q", k.ID)
+		}
+		v.keys[k.ID] = k
+	}
+	return v, nil
+}
+
+// Verify reads an access token of this issuer (RFC 9068 §4): signature by one of
+// the keys, type, issuer and time. The error is ErrInvalid or ErrExpired.
+// Audience, epochs and revocation are for the caller.
+func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
+	t, err := parseJWS(text)
+	if err != nil {
+		return Claims{}, err
+	}
+	if !isAccessToken(t.header.typ) {
+		return Claims{}, invalid("typ is not at+jwt")
+	}
+	key, ok := v.keys[t.header.kid]
+	if !ok {
+		return Claims{}, invalid("unknown kid")
+	}
+	payload, err := key.verify(t)
+	if err != nil {
+		return Claims{}, err
+	}
+	c, err := parseClaims(payload)
+	if err != nil {
+		return Claims{}, err
+	}
+	switch {
+	case c.Issuer != v.issuer:
+		return Claims{}, invalid("another issuer")
+	case c.IssuedAt > now.Add(leeway).Unix():
+		return Claims{}, invalid("issued in the future")
+	case now.Unix() >= c.Expires:
+		return Claims{}, ErrExpired
+	}
+	return c, nil
+}
+
+// isAccessToken keeps ID tokens and assertions out (RFC 9068 §4, RFC 8725
+// §3.11). Media types know no case.
+func isAccessToken(typ string) bool {
+	return strings.EqualFold(typ, "at+jwt") || strings.EqualFold(typ, "application/at+jwt")
+}
