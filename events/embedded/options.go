@@ -1,0 +1,56 @@
+package embedded
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+func serverOptions(o Options) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName:             o.Name,
+		StoreDir:               filepath.Join(o.Dir, "nats"),
+		JetStream:              true,
+		SyncAlways:             true,
+		DontListen:             true,
+		NoSigs:                 true,
+		NoLog:                  o.Logger == nil,
+		DisableJetStreamBanner: true,
+	}
+	if opts.ServerName == "" {
+		opts.ServerName = "chancery"
+	}
+	if o.Listen == "" {
+		return opts, nil
+	}
+	host, port, err := net.SplitHostPort(o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen address: %w", err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("listen address: %w", err)
+	}
+	if n == 0 {
+		n = server.RANDOM_PORT
+	}
+	opts.DontListen, opts.Host, opts.Port = false, host, n
+	return opts, nil
+}
+
+// serverLog passes the server's own log on. It has no traces: they show
+// payloads.
+type serverLog struct{ to *slog.Logger }
+
+func (l serverLog) Noticef(format string, v ...any) { l.to.Info(fmt.Sprintf(format, v...)) }
+func (l serverLog) Warnf(format string, v ...any)   { l.to.Warn(fmt.Sprintf(format, v...)) }
+func (l serverLog) Errorf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
+func (l serverLog) Debugf(format string, v ...any)  { l.to.Debug(fmt.Sprintf(format, v...)) }
+func (l serverLog) Tracef(string, ...any)           {}
+
+// Fatalf does not exit: Start sees that the server is not ready.
+func (l serverLog) Fatalf(format string, v ...any) { l.to.Error(fmt.Sprintf(format, v...)) }

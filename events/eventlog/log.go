@@ -1,0 +1,193 @@
+// Package eventlog is the log of events on NATS JetStream: it appends what was
+// decided, reads it back, and lets others follow it.
+//
+// The one thing to know: the outcome of an append is one of three. Stored
+// (nil), lost for ever (ErrConflict), or not known (ErrUnsettled). An error is
+// never taken for "not stored", and not finding an event proves nothing.
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// Config says which log to open.
+type Config struct {
+	Realm events.Realm
+	// Partitions is how many the realm has at least, 1 if zero. Existing ones
+	// beyond that are opened too: what was written is never left out.
+	Partitions int
+	// Replicas of every stream, 1 (also if zero) or 3 or 5.
+	Replicas int
+	// Logger is told of failed partitions and interrupted readers. Nil
+	// discards it.
+	Logger *slog.Logger
+}
+
+// A Log is one realm's log. It is safe for concurrent use and does not own the
+// connection it was opened on.
+type Log struct {
+	cfg        Config
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	partitions []events.Partition
+	// streams, by name, is written by Open only.
+	streams map[string]*stream
+
+	mu      sync.Mutex
+	buckets map[string]jetstream.KeyValue
+}
+
+// Open opens the log of a realm. Streams that do not exist are created;
+// existing ones whose configuration breaks the log's contract are refused by
+// name (ErrContract). Failures that may pass, such as a cluster that has no
+// leader yet, are retried until ctx ends, or for ten seconds if it has no
+// deadline.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	l := &Log{
+		cfg: cfg, nc: nc, js: js,
+		streams: map[string]*stream{},
+		buckets: map[string]jetstream.KeyValue{},
+	}
+	if err := l.openStreams(ctx); err != nil {
+		return nil, fmt.Errorf("open log of realm %s: %w", cfg.Realm, err)
+	}
+	return l, nil
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Partitions = max(c.Partitions, 1)
+	c.Replicas = max(c.Replicas, 1)
+	if c.Partitions > events.MaxPartitions {
+		return c, fmt.Errorf("%d partitions: the most is %d", c.Partitions, events.MaxPartitions)
+	}
+	if c.Replicas%2 == 0 || c.Replicas > 5 {
+		return c, fmt.Errorf("%d replicas: want 1, 3 or 5", c.Replicas)
+	}
+	return c, c.Realm.Validate()
+}
+
+func (l *Log) openStreams(ctx context.Context) error {
+	ctx, cancel := withDefaultTimeout(ctx, openTimeout)
+	defer cancel()
+	err := retry(ctx, func() (err error) {
+		l.partitions, err = l.findPartitions(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("find partitions: %w", err)
+	}
+	want := []jetstream.StreamConfig{l.registryConfig()}
+	for _, p := range l.partitions {
+		want = append(want, l.partitionConfig(p))
+	}
+	for _, c := range want {
+		s, err := l.openStream(ctx, c)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", c.Name, err)
+		}
+		l.streams[c.Name] = &stream{name: c.Name, js: s}
+	}
+	return nil
+}
+
+// findPartitions are the configured partitions and all that exist, sorted.
+func (l *Log) findPartitions(ctx context.Context) ([]events.Partition, error) {
+	found := make([]events.Partition, l.cfg.Partitions)
+	for i := range found {
+		found[i] = events.Partition(i) //nolint:gosec // below MaxPartitions
+	}
+	names := l.js.StreamNames(ctx)
+	for name := range names.Name() {
+		if p, ok := l.partitionOf(name); ok && int(p) >= l.cfg.Partitions {
+			found = append(found, p)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, err
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
+
+// partitionOf is the partition whose stream has that name.
+func (l *Log) partitionOf(stream string) (events.Partition, bool) {
+	prefix := strings.TrimSuffix(l.cfg.Realm.PartitionStream(0), "0")
+	n, err := strconv.ParseUint(strings.TrimPrefix(stream, prefix), 10, 8)
+	p := events.Partition(n)
+	return p, err == nil && stream == l.cfg.Realm.PartitionStream(p)
+}
+
+// openStream creates the stream or checks the one that exists.
+func (l *Log) openStream(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	var s jetstream.Stream
+	err := retry(ctx, func() (err error) {
+		s, err = l.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = l.js.CreateStream(ctx, want)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, checkStream(want, s.CachedInfo().Config)
+}
+
+// Realm is the realm whose log this is.
+func (l *Log) Realm() events.Realm { return l.cfg.Realm }
+
+// Partitions are all partitions of the realm, sorted. One that is added later
+// is seen by the next Open.
+func (l *Log) Partitions() []events.Partition { return slices.Clone(l.partitions) }
+
+// stream finds an open stream by name.
+func (l *Log) stream(name string) (*stream, error) {
+	s, ok := l.streams[name]
+	if !ok {
+		return nil, fmt.Errorf("realm %s has no stream %.64q", l.cfg.Realm, name)
+	}
+	return s, nil
+}
+
+// route finds the stream that a subject is stored in. It refuses whatever is
+// not exactly one subject of this realm.
+func (l *Log) route(s events.Subject) (*stream, error) {
+	parts := strings.Split(string(s), ".")
+	if parts[0] != string(l.cfg.Realm) {
+		return nil, fmt.Errorf("%.128q is no subject of realm %s", s, l.cfg.Realm)
+	}
+	registry := l.cfg.Realm.RegistryStream()
+	switch kind := s.Kind(); {
+	case (kind == "client" || kind == "user" || kind == "key") && len(parts) == 3 && events.ValidID(s.ID()):
+		return l.stream(registry)
+	case s == l.cfg.Realm.RegistryTickSubject():
+		return l.stream(registry)
+	case (kind == "grant" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
+		kind == "revoked" && len(parts) == 3:
+		return l.stream(strings.ToUpper(parts[0]) + "_EVENTS_" + parts[2])
+	}
+	return nil, fmt.Errorf("%.128q is no subject of the log", s)
+}

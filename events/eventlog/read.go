@@ -1,0 +1,160 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// headerPrefix is what headers of ours begin with, and headerID the event id.
+const (
+	headerPrefix = "ce-"
+	headerID     = "ce-id"
+)
+
+// An Entry is a stored message, not decoded yet.
+type Entry struct {
+	// Seq is the sequence in the stream, from 1.
+	Seq uint64
+	// Stored is the log server's timestamp.
+	Stored time.Time
+	// Message has the event's own headers; those of the transport are gone.
+	Message events.Message
+}
+
+// Recorded decodes the entry. The errors are those of events.Decode, with the
+// sequence.
+func (e Entry) Recorded() (events.Recorded, error) {
+	ev, err := events.Decode(e.Message)
+	if err != nil {
+		return events.Recorded{}, fmt.Errorf("sequence %d: %w", e.Seq, err)
+	}
+	return events.Recorded{Event: ev, Seq: e.Seq, Stored: e.Stored}, nil
+}
+
+func newMessage(subject string, h nats.Header, data []byte) events.Message {
+	own := make(map[string]string, len(h))
+	for name, v := range h {
+		if strings.HasPrefix(name, headerPrefix) && len(v) > 0 {
+			own[name] = v[0]
+		}
+	}
+	return events.Message{Subject: subject, Header: own, Data: data}
+}
+
+func newEntry(m *jetstream.RawStreamMsg) Entry {
+	return Entry{Seq: m.Sequence, Stored: m.Time, Message: newMessage(m.Subject, m.Header, m.Data)}
+}
+
+// After reads the events of one subject that follow sequence seq, in order,
+// from the stream's leader. What it shows is true; what it does not show
+// proves nothing, because a leader cut off from the others answers from the
+// past.
+func (l *Log) After(ctx context.Context, s events.Subject, seq uint64) ([]events.Recorded, error) {
+	st, err := l.readable(s)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s, err)
+	}
+	var found []events.Recorded
+	for {
+		e, ok, err := st.next(ctx, s, seq)
+		if err != nil {
+			return nil, fmt.Errorf("read %s after %d: %w", s, seq, err)
+		}
+		if !ok {
+			return found, nil
+		}
+		r, err := e.Recorded()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", s, err)
+		}
+		found = append(found, r)
+		seq = e.Seq
+	}
+}
+
+// Last reads the last event of one subject from the stream's leader; ok is
+// false if it shows none. See After for what that means.
+func (l *Log) Last(ctx context.Context, s events.Subject) (r events.Recorded, ok bool, err error) {
+	st, err := l.readable(s)
+	if err != nil {
+		return r, false, fmt.Errorf("read last of %s: %w", s, err)
+	}
+	e, ok, err := st.last(ctx, string(s))
+	if err == nil && ok {
+		r, err = e.Recorded()
+	}
+	if err != nil {
+		return r, false, fmt.Errorf("read last of %s: %w", s, err)
+	}
+	return r, ok, nil
+}
+
+func (l *Log) readable(s events.Subject) (*stream, error) {
+	st, err := l.route(s)
+	if err != nil {
+		return nil, err
+	}
+	return st, st.failure()
+}
+
+// next is the first message on the subject after sequence seq.
+func (s *stream) next(ctx context.Context, subject events.Subject, seq uint64) (Entry, bool, error) {
+	m, err := s.js.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(string(subject)))
+	return s.found(m, err)
+}
+
+// last is the last message on a subject, which may have wildcards.
+func (s *stream) last(ctx context.Context, subject string) (Entry, bool, error) {
+	m, err := s.js.GetLastMsgForSubject(ctx, subject)
+	return s.found(m, err)
+}
+
+func (s *stream) found(m *jetstream.RawStreamMsg, err error) (Entry, bool, error) {
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Entry{}, false, nil
+	}
+	if err != nil {
+		return Entry{}, false, err
+	}
+	s.saw(m.Sequence)
+	return newEntry(m), true, nil
+}
+
+// Head is where a stream stands, as its leader sees it.
+type Head struct {
+	// First is the oldest sequence that is still there: 1, until an archiver
+	// has purged older ones. Seq is the newest, 0 if there never was any.
+	First, Seq uint64
+	// Time is the newest message's timestamp.
+	Time time.Time
+	// Created is when the stream was made. A change means another stream under
+	// the same name.
+	Created time.Time
+}
+
+// Head reads where a stream stands.
+func (l *Log) Head(ctx context.Context, stream string) (Head, error) {
+	st, err := l.stream(stream)
+	if err != nil {
+		return Head{}, fmt.Errorf("read head: %w", err)
+	}
+	info, err := st.js.Info(ctx)
+	if err != nil {
+		return Head{}, fmt.Errorf("read head of %s: %w", stream, err)
+	}
+	st.saw(info.State.LastSeq)
+	return Head{
+		First:   info.State.FirstSeq,
+		Seq:     info.State.LastSeq,
+		Time:    info.State.LastTime,
+		Created: info.Created,
+	}, nil
+}
