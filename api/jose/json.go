@@ -52,14 +52,15 @@ func checkUnique(d *json.Decoder, depth int) error {
 	names := map[string]bool{}
 	for d.More() {
 		if open == '{' {
-			name, err := d.Token()
-			if err != nil {
+			token, err := d.Token()
+			name, ok := token.(string)
+			if err != nil || !ok {
 				return errors.New("not JSON")
 			}
-			if names[name.(string)] {
+			if names[name] {
 				return errors.New("duplicate JSON member")
 			}
-			names[name.(string)] = true
+			names[name] = true
 		}
 		if err := checkUnique(d, depth-1); err != nil {
 			return err
