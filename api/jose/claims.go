@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -105,7 +104,9 @@ func Sign(k SigningKey, c Claims) (string, error) {
 		return "", fmt.Errorf("signing an access token: %w", err)
 	}
 	payload := jwt.MapClaims{}
-	maps.Copy(payload, c.Extra)
+	for name, value := range c.Extra {
+		payload[name] = value
+	}
 	for _, cl := range c.table() {
 		if _, ok := payload[cl.name]; ok {
 			return "", fmt.Errorf("signing an access token: %s is no extra claim", cl.name)

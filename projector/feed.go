@@ -1,0 +1,221 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+const (
+	// defaultBound is how old what a replica knows may be.
+	defaultBound = time.Second
+	// revocationReach is how far back revocations matter: no access token lives
+	// longer than a day, and a minute is for clocks.
+	revocationReach = 24*time.Hour + time.Minute
+)
+
+// ErrStale is returned when it cannot be proved that a feed is fresher than
+// its bound. What depends on it is answered 503, never decided.
+var ErrStale = errors.New("feed is not provably fresh")
+
+// FeedConfig says how fresh a feed must be and how it proves it.
+type FeedConfig struct {
+	// Bound is how old what the feed knows may be, a second if zero.
+	Bound time.Duration
+	// Source is the ce-source of the ticks it writes, the issuer.
+	Source string
+	// NewID makes an event id, unique for ever.
+	NewID func() string
+	// Logger is told, as an error, of a stream that can be followed no more. Nil
+	// discards it.
+	Logger *slog.Logger
+	// Gate, if not nil, is called before every batch of a stream is taken in,
+	// and may hold it back.
+	Gate func(ctx context.Context, stream string) error
+}
+
+// A Feed is what every API replica holds in memory: clients, users and keys
+// whole, and the revocations of the last day. It is safe for concurrent use.
+//
+// A lookup says what the feed knows. Whether that is recent enough to decide
+// on, RegistryFresh and PartitionFresh say; ask them first.
+type Feed struct {
+	registry    *registry
+	registryFed *follower
+	partitions  map[events.Partition]*partitionFeed
+	followers   map[string]*follower
+	stop        context.CancelFunc
+	done        sync.WaitGroup
+}
+
+// partitionFeed is what a feed knows of one partition.
+type partitionFeed struct {
+	*follower
+	*revocations
+}
+
+// OpenFeed follows the registry from the start and the revocations of every
+// partition. It returns when all of it is fresh, or with ctx's error. Close it.
+func OpenFeed(ctx context.Context, log *eventlog.Log, cfg FeedConfig) (*Feed, error) {
+	if cfg.NewID == nil {
+		return nil, errors.New("open feed: no way to make event ids")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Bound <= 0 {
+		cfg.Bound = defaultBound
+	}
+	f := &Feed{
+		registry:   newRegistry(),
+		partitions: map[events.Partition]*partitionFeed{},
+		followers:  map[string]*follower{},
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	f.stop = stop
+	if err := f.open(ctx, running, log, cfg); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open feed: %w", err)
+	}
+	return f, nil
+}
+
+func (f *Feed) open(ctx, running context.Context, log *eventlog.Log, cfg FeedConfig) error {
+	realm := log.Realm()
+	f.registryFed = newFollower(log, cfg, realm.RegistryStream(), realm.RegistryTickSubject(), f.registry.apply)
+	f.followers[f.registryFed.stream] = f.registryFed
+	for _, p := range log.Partitions() {
+		known := newRevocations()
+		fed := newFollower(log, cfg, realm.PartitionStream(p), realm.RevokedSubject(p), known.apply)
+		head, err := log.Head(ctx, fed.stream)
+		if err != nil {
+			return err
+		}
+		// By the log's own time, not by a local clock that may be ahead of it.
+		fed.from.Subjects = []string{string(realm.RevokedSubject(p))}
+		if head.Seq > 0 {
+			fed.from.Time = head.Time.Add(-revocationReach)
+			fed.newest = head.Time
+		}
+		f.partitions[p] = &partitionFeed{fed, known}
+		f.followers[fed.stream] = fed
+	}
+	for _, fed := range f.followers {
+		f.done.Go(func() { fed.run(running) })
+	}
+	for _, fed := range f.followers {
+		if err := fed.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the feed. What it knows grows stale.
+func (f *Feed) Close() {
+	f.stop()
+	f.done.Wait()
+}
+
+// Client is a registered client. Its slices are shared: do not change them.
+func (f *Feed) Client(id string) (fold.Client, bool) {
+	return lookup(f.registry, f.registry.clients, id)
+}
+
+// User is a registered user.
+func (f *Feed) User(id string) (fold.User, bool) { return lookup(f.registry, f.registry.users, id) }
+
+// Keys are all keys that were ever announced, ordered by their ids.
+func (f *Feed) Keys() []fold.Key { return f.registry.allKeys() }
+
+// KeysChanged is closed by the next change of a key. Take it before Keys, so
+// that no change is missed. By the time that Wait returns for a change of a
+// key, the channel is closed.
+func (f *Feed) KeysChanged() <-chan struct{} { return f.registry.keysChanged.next() }
+
+// GrantRevoked reports whether a grant's access tokens were revoked and not
+// all of them have expired since.
+func (f *Feed) GrantRevoked(id events.GrantID) bool {
+	p, ok := f.partitions[id.Partition()]
+	return ok && p.grant(id)
+}
+
+// TokenRevoked reports whether the access token with that jti was revoked by
+// itself and has not expired since.
+func (f *Feed) TokenRevoked(jti string) bool {
+	for _, p := range f.partitions {
+		if p.token(jti) {
+			return true
+		}
+	}
+	return false
+}
+
+// RegistryFresh returns nil if the feed has all changes of clients, users and
+// keys that were acknowledged anywhere up to Bound ago. If need be it proves
+// it, which takes an append; if that takes longer than Bound it returns
+// ErrStale.
+func (f *Feed) RegistryFresh(ctx context.Context) error { return f.registryFed.fresh(ctx) }
+
+// PartitionFresh is the same for the revocations of a partition.
+func (f *Feed) PartitionFresh(ctx context.Context, p events.Partition) error {
+	fed, ok := f.partitions[p]
+	if !ok {
+		return fmt.Errorf("%w: no partition %d", ErrStale, p)
+	}
+	return fed.fresh(ctx)
+}
+
+// Wait waits until the feed has taken in everything of a stream up to seq, the
+// sequence of a receipt, so that whoever changed something sees it changed.
+// The error is ErrStale when ctx ends first.
+func (f *Feed) Wait(ctx context.Context, stream string, seq uint64) error {
+	fed, ok := f.followers[stream]
+	if !ok {
+		return fmt.Errorf("%w: no stream %.64q", ErrStale, stream)
+	}
+	return fed.wait(ctx, seq)
+}
+
+// Now is the time to decide by in a partition: the local clock's, or the
+// newest server timestamp seen there if that is later, so that a clock that is
+// stepped back revives nothing.
+func (f *Feed) Now(p events.Partition) time.Time {
+	now := time.Now().UTC()
+	if fed, ok := f.partitions[p]; ok {
+		if newest := fed.newestStored(); newest.After(now) {
+			return newest
+		}
+	}
+	return now
+}
+
+// ClockSkew is how far the local clock is off the log's, at least: positive if
+// the local one is behind. It is the largest of those seen with the newest tick
+// of every stream. A replica that is more than a second off is not ready.
+func (f *Feed) ClockSkew() time.Duration {
+	var largest time.Duration
+	for _, fed := range f.followers {
+		if skew := fed.clockSkew(); skew.Abs() > largest.Abs() {
+			largest = skew
+		}
+	}
+	return largest
+}
+
+// Err is why a stream can be followed no more, so that the feed stays stale
+// until the process is started again. It is nil while all is well.
+func (f *Feed) Err() error {
+	var err error
+	for _, fed := range f.followers {
+		err = errors.Join(err, fed.broken())
+	}
+	return err
+}

@@ -1,0 +1,216 @@
+package projector
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// errDisposable is returned for a file that is of no use: damaged, of another
+// version or of another stream. It is deleted and built again.
+var errDisposable = errors.New("read model is not usable")
+
+// openStore opens the read model of a stream in dir, an empty one if there is
+// none or the one there is of no use.
+func openStore(ctx context.Context, dir, stream string, m model, logger *slog.Logger) (*store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open read model of %s: %w", stream, err)
+	}
+	path := filepath.Join(dir, stream+".db")
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		// What may still lie beside it belongs to a file that is gone.
+		if err := removeFile(path); err != nil {
+			return nil, fmt.Errorf("open read model of %s: %w", stream, err)
+		}
+	}
+	s, err := openFile(ctx, path, stream, m)
+	if disposable(err) {
+		logger.Warn("read model is built again from the log", "stream", stream, "file", path, "reason", err.Error())
+		if err := removeFile(path); err != nil {
+			return nil, fmt.Errorf("rebuild read model of %s: %w", stream, err)
+		}
+		s, err = openFile(ctx, path, stream, m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open read model of %s: %w", stream, err)
+	}
+	return s, nil
+}
+
+// removeFile deletes a read model with what SQLite keeps beside it.
+func removeFile(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func openFile(ctx context.Context, path, stream string, m model) (_ *store, err error) {
+	w, err := openWriter(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{path: path, stream: stream, model: m, writer: w}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := s.prepareFile(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.openReader(ctx, path)
+}
+
+// openWriter opens the writing connection. The file is the operator's alone:
+// it holds who authorized what.
+func openWriter(ctx context.Context, path string) (*writer, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's directory
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", dataSource(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16384)"))
+	if err != nil {
+		return nil, err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &writer{db: db, conn: conn, prepared: map[string]*sql.Stmt{}}, nil
+}
+
+// openReader opens the pool that requests read through.
+func (s *store) openReader(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", dataSource(path, "query_only(1)"))
+	if err != nil {
+		return err
+	}
+	s.reader = db
+	conns := max(4, 2*runtime.GOMAXPROCS(0))
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	if s.model.grants {
+		s.grants, err = db.PrepareContext(ctx, selectGrant)
+	}
+	return err
+}
+
+func dataSource(path string, pragmas ...string) string {
+	q := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	return (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()
+}
+
+// prepareFile gives a new file its tables, or checks an existing one and reads
+// its position.
+func (s *store) prepareFile(ctx context.Context) error {
+	var tables int
+	err := s.writer.conn.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&tables)
+	if err != nil {
+		return err
+	}
+	if tables == 0 {
+		s.at.Store(&position{})
+		return s.writer.transact(ctx, func() error { return s.createTables(ctx) })
+	}
+	if err := s.readMeta(ctx); err != nil {
+		return err
+	}
+	return s.checkFile(ctx)
+}
+
+func (s *store) createTables(ctx context.Context) error {
+	if _, err := s.writer.conn.ExecContext(ctx, s.model.schema); err != nil {
+		return fmt.Errorf("create tables: %w", err)
+	}
+	_, err := s.writer.conn.ExecContext(ctx,
+		`INSERT INTO meta (stream, created, version, position, hash, previous_hash, clock) VALUES (?, '', ?, 0, ?, ?, ?)`,
+		s.stream, modelVersion, hashText(events.Hash{}), hashText(events.Hash{}), timeText(time.Time{}))
+	return err
+}
+
+func (s *store) readMeta(ctx context.Context) error {
+	var stream, created, hash, previous, clock string
+	var version int
+	var at position
+	err := s.writer.conn.QueryRowContext(ctx,
+		`SELECT stream, created, version, position, hash, previous_hash, clock FROM meta`).
+		Scan(&stream, &created, &version, &at.seq, &hash, &previous, &clock)
+	switch {
+	case errors.Is(err, sql.ErrNoRows) || sqliteCode(err) == sqlite3.SQLITE_ERROR:
+		return fmt.Errorf("%w: no position: %w", errDisposable, err)
+	case err != nil:
+		return fmt.Errorf("read position: %w", err)
+	case version != modelVersion:
+		return fmt.Errorf("%w: version %d, want %d", errDisposable, version, modelVersion)
+	case stream != s.stream:
+		return fmt.Errorf("%w: it is of stream %.64q", errDisposable, stream)
+	}
+	if created != "" {
+		if s.created, err = time.Parse(timeLayout, created); err != nil {
+			return fmt.Errorf("%w: %w", errDisposable, err)
+		}
+	}
+	at.clock, err = time.Parse(timeLayout, clock)
+	if err = errors.Join(err, parseHash(&at.hash, hash), parseHash(&at.previous, previous)); err != nil {
+		return fmt.Errorf("%w: %w", errDisposable, err)
+	}
+	s.at.Store(&at)
+	return nil
+}
+
+func parseHash(h *events.Hash, s string) error {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(h) {
+		return errors.New("bad hash")
+	}
+	copy(h[:], b)
+	return nil
+}
+
+// checkFile looks for damage that a read would otherwise run into later.
+func (s *store) checkFile(ctx context.Context) error {
+	var result string
+	if err := s.writer.conn.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&result); err != nil {
+		return err
+	}
+	if result != "ok" {
+		return fmt.Errorf("%w: %s", errDisposable, result)
+	}
+	return nil
+}
+
+// disposable reports whether err is about what is in the file. Everything
+// else, such as a full disk or a missing permission, is no reason to delete it.
+func disposable(err error) bool {
+	code := sqliteCode(err)
+	return errors.Is(err, errDisposable) || code == sqlite3.SQLITE_IOERR_SHORT_READ ||
+		code&0xff == sqlite3.SQLITE_CORRUPT || code&0xff == sqlite3.SQLITE_NOTADB
+}
+
+// sqliteCode is SQLite's extended result code, or 0 if err is not SQLite's.
+func sqliteCode(err error) int {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return sqlite3.SQLITE_OK
+	}
+	return e.Code()
+}

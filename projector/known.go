@@ -1,0 +1,159 @@
+package projector
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// registry is the clients, users and keys of a realm, in memory.
+type registry struct {
+	keysChanged signal
+
+	mu      sync.RWMutex
+	clients map[string]fold.Client
+	users   map[string]fold.User
+	keys    map[string]fold.Key
+}
+
+func newRegistry() *registry {
+	return &registry{clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{}}
+}
+
+func lookup[S any](r *registry, m map[string]S, id string) (S, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s, ok := m[id]
+	return s, ok
+}
+
+func (r *registry) allKeys() []fold.Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	keys := make([]fold.Key, 0, len(r.keys))
+	for _, k := range r.keys {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b fold.Key) int { return cmp.Compare(a.ID, b.ID) })
+	return keys
+}
+
+// apply folds the next event of the registry.
+func (r *registry) apply(e events.Recorded, _ time.Time) error {
+	switch e.Subject.Kind() {
+	case "client":
+		return applyIn(r, r.clients, e)
+	case "user":
+		return applyIn(r, r.users, e)
+	case "key":
+		defer r.keysChanged.notify()
+		return applyIn(r, r.keys, e)
+	case "tick":
+		if _, ok := e.Fact.(events.FeedTicked); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: sequence %d, %s: no event of the registry", fold.ErrPoison, e.Seq, e.Fact.Type())
+}
+
+func applyIn[S interface {
+	Apply(events.Recorded) (S, error)
+}](r *registry, m map[string]S, e events.Recorded) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next, err := m[e.Subject.ID()].Apply(e)
+	if err == nil {
+		m[e.Subject.ID()] = next
+	}
+	return err
+}
+
+// revocations are the markers of a partition that still matter, in memory.
+type revocations struct {
+	mu     sync.RWMutex
+	grants map[events.GrantID]int64
+	tokens map[string]int64
+	// due has what ends in each minute, so that the end of one does not take a
+	// walk over all. An entry that was extended is in several.
+	due map[int64][]fold.Revocation
+	// swept is the minute up to which what is due has been dropped.
+	swept int64
+}
+
+func newRevocations() *revocations {
+	return &revocations{grants: map[events.GrantID]int64{}, tokens: map[string]int64{}, due: map[int64][]fold.Revocation{}}
+}
+
+func (r *revocations) grant(id events.GrantID) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ok := r.grants[id]
+	return ok
+}
+
+func (r *revocations) token(jti string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ok := r.tokens[jti]
+	return ok
+}
+
+// apply takes in a marker or a tick, and drops what is finished at clock, the
+// newest of the log's timestamps: the local clock may be ahead, and when it is
+// put right what was dropped by it would be revived.
+func (r *revocations) apply(e events.Recorded, clock time.Time) error {
+	revocation, ok, err := fold.Revoked(e)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ok {
+		r.add(revocation)
+	}
+	r.sweep(clock)
+	return nil
+}
+
+func (r *revocations) add(v fold.Revocation) {
+	if !v.Grant.IsZero() {
+		r.grants[v.Grant] = max(r.grants[v.Grant], v.Until)
+	} else {
+		r.tokens[v.JTI] = max(r.tokens[v.JTI], v.Until)
+	}
+	minute := v.Until / 60
+	r.due[minute] = append(r.due[minute], v)
+}
+
+// sweep looks at most once a minute, at the minutes that have something due.
+func (r *revocations) sweep(clock time.Time) {
+	over := (clock.Unix() - fold.Slack) / 60
+	if over <= r.swept {
+		return
+	}
+	r.swept = over
+	for minute, due := range r.due {
+		if minute >= over {
+			continue
+		}
+		delete(r.due, minute)
+		for _, v := range due {
+			r.drop(v)
+		}
+	}
+}
+
+// drop forgets a revocation, unless a later marker extended it.
+func (r *revocations) drop(v fold.Revocation) {
+	if until, ok := r.grants[v.Grant]; ok && until <= v.Until {
+		delete(r.grants, v.Grant)
+	}
+	if until, ok := r.tokens[v.JTI]; ok && until <= v.Until {
+		delete(r.tokens, v.JTI)
+	}
+}

@@ -1,0 +1,154 @@
+package projector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// LocalConfig says where the read models are kept.
+type LocalConfig struct {
+	// Dir has one SQLite file per stream, named after it. It is created if need
+	// be, and belongs to one process at a time.
+	Dir string
+	// Logger is told of rebuilds, interruptions and, as an error, of a partition
+	// that stops. Nil discards it.
+	Logger *slog.Logger
+	// Gate, if not nil, is called before every batch of a stream is folded, and
+	// may hold it back. An error interrupts the worker, which tries again.
+	Gate func(ctx context.Context, stream string) error
+}
+
+// Local is the projector: a worker for every partition and for the registry,
+// and reads of what they have folded. It is safe for concurrent use.
+type Local struct {
+	realm   events.Realm
+	logger  *slog.Logger
+	workers []*worker
+	// grants are the workers of the partitions.
+	grants map[events.Partition]*worker
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+}
+
+var _ Reader = (*Local)(nil)
+
+// OpenLocal opens the read models and starts their workers, which run until
+// Close. A file that is missing or of no use is built from the log; until it
+// has caught up its reads return ErrUnavailable.
+func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Local{realm: log.Realm(), logger: cfg.Logger, grants: map[events.Partition]*worker{}}
+	for _, p := range log.Partitions() {
+		w, err := l.open(ctx, log, log.Realm().PartitionStream(p), partitionModel(), cfg)
+		if err != nil {
+			return nil, errors.Join(err, l.closeStores())
+		}
+		l.grants[p] = w
+	}
+	if _, err := l.open(ctx, log, log.Realm().RegistryStream(), registryModel(), cfg); err != nil {
+		return nil, errors.Join(err, l.closeStores())
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = stop
+	for _, w := range l.workers {
+		l.done.Go(func() { w.run(running) })
+	}
+	return l, nil
+}
+
+func (l *Local) open(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
+	w := &worker{
+		log: log, stream: stream, logger: cfg.Logger, gate: cfg.Gate,
+		open: func(ctx context.Context) (*store, error) { return openStore(ctx, cfg.Dir, stream, m, cfg.Logger) },
+	}
+	s, err := w.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.store.Store(s)
+	l.workers = append(l.workers, w)
+	return w, nil
+}
+
+// Close stops the workers and closes the files.
+func (l *Local) Close() error {
+	l.stop()
+	l.done.Wait()
+	return l.closeStores()
+}
+
+func (l *Local) closeStores() error {
+	var err error
+	for _, w := range l.workers {
+		err = errors.Join(err, w.store.Load().close())
+	}
+	return err
+}
+
+// Grant is described at Reader.
+func (l *Local) Grant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
+	state, err := l.grantState(ctx, id)
+	if err != nil || state == nil {
+		return fold.Grant{}, err
+	}
+	var g fold.Grant
+	if err := json.Unmarshal(state, &g); err != nil {
+		return fold.Grant{}, fmt.Errorf("%w: read grant: %w", ErrUnavailable, err)
+	}
+	return g, nil
+}
+
+// grantState is a grant as JSON, nil if there is no row.
+func (l *Local) grantState(ctx context.Context, id events.GrantID) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w, ok := l.grants[id.Partition()]
+	if !ok {
+		return nil, fmt.Errorf("%w: no partition %d", ErrUnavailable, id.Partition())
+	}
+	s, err := w.serving()
+	if err != nil {
+		return nil, err
+	}
+	// A read takes microseconds. Watching ctx for that long costs more.
+	state, err := s.grant(context.WithoutCancel(ctx), id)
+	if err != nil {
+		w.damaged(err)
+		return nil, fmt.Errorf("%w: read grant: %w", ErrUnavailable, err)
+	}
+	return state, nil
+}
+
+// Wait waits until every stream has caught up with the head it had when its
+// worker started. It returns ErrUnavailable if one has stopped.
+func (l *Local) Wait(ctx context.Context) error {
+	for _, w := range l.workers {
+		if err := w.waitServing(ctx); err != nil {
+			return fmt.Errorf("wait for %s: %w", w.stream, err)
+		}
+	}
+	return nil
+}
+
+// StateHash is the canonical hash of all rows of a stream's read model and the
+// position it is of. Two read models at one position have the same. It reads
+// every row.
+func (l *Local) StateHash(ctx context.Context, stream string) (events.Hash, uint64, error) {
+	for _, w := range l.workers {
+		if w.stream == stream {
+			return w.store.Load().stateHash(ctx)
+		}
+	}
+	return events.Hash{}, 0, fmt.Errorf("no read model of %.64q", stream)
+}

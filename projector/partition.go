@@ -1,0 +1,180 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// partitionModel is the read model of a stream of grants.
+func partitionModel() model {
+	return model{
+		schema: partitionSchema,
+		tables: []string{"grants", "issued", "revocations"},
+		grants: true,
+		begin: func(w *writer) changes {
+			return &partitionChanges{w: w, grants: newOverlay[fold.Grant](w, selectGrant)}
+		},
+	}
+}
+
+const selectGrant = `SELECT state FROM grants WHERE id = ?`
+
+// partitionChanges are those of one batch.
+//
+// Rows that are finished are deleted once, at the end, but the result is that
+// of deleting them at every event: a grant that is finished by the time of an
+// event counts as gone, and what is written to the other tables does not
+// depend on rows that are due to go.
+type partitionChanges struct {
+	w       *writer
+	grants  overlay[fold.Grant]
+	issued  []fold.AccessToken
+	revoked []fold.Revocation
+}
+
+func (c *partitionChanges) apply(ctx context.Context, r events.Recorded, clock time.Time) error {
+	switch r.Subject.Kind() {
+	case "grant":
+		return c.applyGrant(ctx, r, clock)
+	case "issued":
+		token, err := fold.IssuedAccessToken(r)
+		if err != nil {
+			return err
+		}
+		c.issued = append(c.issued, token)
+		return nil
+	case "revoked":
+		revocation, ok, err := fold.Revoked(r)
+		if ok {
+			c.revoked = append(c.revoked, revocation)
+		}
+		return err
+	}
+	return fmt.Errorf("%w: sequence %d: no subject of a partition", fold.ErrPoison, r.Seq)
+}
+
+func (c *partitionChanges) applyGrant(ctx context.Context, r events.Recorded, clock time.Time) error {
+	row, err := c.grants.get(ctx, r.Subject.ID())
+	if err != nil {
+		return err
+	}
+	if row.state.Exists() && fold.Finished(row.state.Expires, clock) {
+		*row = grantRow{}
+	}
+	if !row.state.Exists() && isLate(r.Fact, clock) {
+		return nil
+	}
+	next, err := row.state.Apply(r)
+	if err != nil {
+		return err
+	}
+	row.put(next)
+	return nil
+}
+
+type grantRow = row[fold.Grant]
+
+// isLate reports whether an event on a grant without a row may belong to one
+// that is finished: somebody revoked it after its time, say. Such an event
+// changes nothing. One that issued a token proves the opposite while that token
+// would be kept, because no token outlives its grant: its opening is missing.
+func isLate(f events.Fact, clock time.Time) bool {
+	switch f := f.(type) {
+	case events.CodeRedeemed:
+		return fold.Finished(f.Expires, clock)
+	case events.RefreshTokenRotated:
+		return fold.Finished(f.Expires, clock)
+	case events.RefreshTokenRepeated, events.GrantRevoked:
+		return true
+	}
+	return false
+}
+
+func (c *partitionChanges) flush(ctx context.Context, clock time.Time) error {
+	return errors.Join(
+		c.grants.flush(func(r *grantRow, state []byte) error { return c.writeGrant(ctx, r, state) }),
+		c.writeIssued(ctx),
+		c.writeRevoked(ctx),
+		c.deleteFinished(ctx, clock),
+	)
+}
+
+// writeGrant leaves the indexed columns of an existing row alone: they never
+// change, and writing them would write three indexes too.
+func (c *partitionChanges) writeGrant(ctx context.Context, r *grantRow, state []byte) error {
+	g := r.state
+	var reason, at any
+	if g.Revoked() {
+		reason, at = g.RevokedReason, timeText(g.RevokedAt)
+	}
+	if r.stored {
+		_, err := c.w.exec(ctx,
+			`UPDATE grants SET seq = ?, generation = ?, revoked_reason = ?, revoked_at = ?, state = ? WHERE id = ?`,
+			sequence(g.Seq), g.Current.Generation, reason, at, string(state), g.ID.String())
+		return err
+	}
+	_, err := c.w.exec(ctx,
+		`INSERT OR REPLACE INTO grants
+		 (id, seq, client, user, opened_at, expires, generation, revoked_reason, revoked_at, state)
+		 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		g.ID.String(), sequence(g.Seq), g.Client, g.User, timeText(g.OpenedAt), g.Expires,
+		g.Current.Generation, reason, at, string(state))
+	return err
+}
+
+func (c *partitionChanges) writeIssued(ctx context.Context) error {
+	for _, t := range c.issued {
+		_, err := c.w.exec(ctx,
+			`INSERT OR REPLACE INTO issued (jti, seq, client, subject, issued_at, expires, scope, audience, kid)
+			 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			t.JTI, sequence(t.Seq), t.Client, t.Subject, t.IssuedAt, t.Expires,
+			strings.Join(t.Scope, " "), strings.Join(t.Audience, " "), t.KID)
+		if err != nil {
+			return fmt.Errorf("write token at sequence %d: %w", t.Seq, err)
+		}
+	}
+	return nil
+}
+
+// writeRevoked keeps the latest end: markers may repeat.
+func (c *partitionChanges) writeRevoked(ctx context.Context) error {
+	for _, r := range c.revoked {
+		kind, id := "token", r.JTI
+		if !r.Grant.IsZero() {
+			kind, id = "grant", r.Grant.String()
+		}
+		_, err := c.w.exec(ctx,
+			`INSERT INTO revocations (kind, id, seq, until) VALUES (?, ?, ?, ?)
+			 ON CONFLICT DO UPDATE SET seq = excluded.seq, until = max(until, excluded.until)`,
+			kind, id, sequence(r.Seq), r.Until)
+		if err != nil {
+			return fmt.Errorf("write revocation at sequence %d: %w", r.Seq, err)
+		}
+	}
+	return nil
+}
+
+func (c *partitionChanges) deleteFinished(ctx context.Context, clock time.Time) error {
+	// The same as fold.Finished.
+	over := clock.Unix() - fold.Slack
+	for _, query := range []string{
+		`DELETE FROM grants WHERE expires <= ?`,
+		`DELETE FROM issued WHERE expires <= ?`,
+		`DELETE FROM revocations WHERE until <= ?`,
+	} {
+		if _, err := c.w.exec(ctx, query, over); err != nil {
+			return fmt.Errorf("delete finished rows: %w", err)
+		}
+	}
+	return nil
+}
+
+// sequence is a sequence as SQLite keeps integers. Real ones are far below
+// 2^63.
+func sequence(seq uint64) int64 { return int64(seq) } //nolint:gosec // see above

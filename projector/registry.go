@@ -1,0 +1,98 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// registryModel is the read model of the stream of clients, users and keys.
+func registryModel() model {
+	return model{
+		schema: registrySchema,
+		tables: []string{"clients", "keys", "users"},
+		begin: func(w *writer) changes {
+			return &registryChanges{
+				w:       w,
+				clients: newOverlay[fold.Client](w, `SELECT state FROM clients WHERE id = ?`),
+				users:   newOverlay[fold.User](w, `SELECT state FROM users WHERE id = ?`),
+				keys:    newOverlay[fold.Key](w, `SELECT state FROM keys WHERE id = ?`),
+			}
+		},
+	}
+}
+
+// registryChanges are those of one batch. Nothing in the registry expires.
+type registryChanges struct {
+	w       *writer
+	clients overlay[fold.Client]
+	users   overlay[fold.User]
+	keys    overlay[fold.Key]
+}
+
+func (c *registryChanges) apply(ctx context.Context, r events.Recorded, _ time.Time) error {
+	switch r.Subject.Kind() {
+	case "client":
+		return applyTo(ctx, c.clients, r)
+	case "user":
+		return applyTo(ctx, c.users, r)
+	case "key":
+		return applyTo(ctx, c.keys, r)
+	case "tick":
+		if _, ok := r.Fact.(events.FeedTicked); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: sequence %d, %s: no event of the registry", fold.ErrPoison, r.Seq, r.Fact.Type())
+}
+
+func applyTo[S interface {
+	Apply(events.Recorded) (S, error)
+}](ctx context.Context, o overlay[S], r events.Recorded) error {
+	row, err := o.get(ctx, r.Subject.ID())
+	if err != nil {
+		return err
+	}
+	next, err := row.state.Apply(r)
+	if err != nil {
+		return err
+	}
+	row.put(next)
+	return nil
+}
+
+func (c *registryChanges) flush(ctx context.Context, _ time.Time) error {
+	return errors.Join(
+		c.clients.flush(func(r *row[fold.Client], state []byte) error { return c.writeClient(ctx, r.state, state) }),
+		c.users.flush(func(r *row[fold.User], state []byte) error { return c.writeUser(ctx, r.state, state) }),
+		c.keys.flush(func(r *row[fold.Key], state []byte) error { return c.writeKey(ctx, r.state, state) }),
+	)
+}
+
+func (c *registryChanges) writeClient(ctx context.Context, s fold.Client, state []byte) error {
+	_, err := c.w.exec(ctx,
+		`INSERT OR REPLACE INTO clients (id, seq, name, public, disabled, epoch, created_at, updated_at, state)
+		 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		s.ID, sequence(s.Seq), s.Name, s.Public, s.Disabled, sequence(s.Epoch),
+		timeText(s.CreatedAt), timeText(s.UpdatedAt), string(state))
+	return err
+}
+
+func (c *registryChanges) writeUser(ctx context.Context, s fold.User, state []byte) error {
+	_, err := c.w.exec(ctx,
+		`INSERT OR REPLACE INTO users (id, seq, disabled, epoch, created_at, state) VALUES (?, ?, ?, ?, ?, ?)`,
+		s.ID, sequence(s.Seq), s.Disabled, sequence(s.Epoch), timeText(s.CreatedAt), string(state))
+	return err
+}
+
+func (c *registryChanges) writeKey(ctx context.Context, s fold.Key, state []byte) error {
+	_, err := c.w.exec(ctx,
+		`INSERT OR REPLACE INTO keys (id, seq, use, alg, mac_key, status, changed_at, state)
+		 VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		s.ID, sequence(s.Seq), s.Use, s.Alg, s.MACKey, string(s.State), timeText(s.ChangedAt), string(state))
+	return err
+}

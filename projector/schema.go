@@ -1,0 +1,91 @@
+package projector
+
+// modelVersion changes whenever a table or a fold does. A file of another
+// version is built again.
+const modelVersion = 1
+
+// metaSchema is part of every file. The comments are for the operator who
+// asks SQLite for .schema.
+const metaSchema = `
+CREATE TABLE meta (
+  stream        TEXT NOT NULL,    -- the stream this was folded from
+  created       TEXT NOT NULL,    -- when that stream was created, which tells it from another of its name
+  version       INTEGER NOT NULL, -- of tables and folds
+  position      INTEGER NOT NULL, -- sequence of the last message folded
+  hash          TEXT NOT NULL,    -- SHA-256 chain over every message up to position
+  previous_hash TEXT NOT NULL,    -- the same up to position - 1
+  clock         TEXT NOT NULL     -- newest of the messages' timestamps
+) STRICT;`
+
+const partitionSchema = metaSchema + `
+CREATE TABLE grants (
+  id             TEXT PRIMARY KEY,
+  seq            INTEGER NOT NULL, -- of the last event folded
+  client         TEXT NOT NULL,
+  user           TEXT NOT NULL,
+  opened_at      TEXT NOT NULL,
+  expires        INTEGER NOT NULL, -- Unix seconds; the row goes a minute later
+  generation     INTEGER NOT NULL, -- refresh tokens issued, 0 before the code is redeemed
+  revoked_reason TEXT,
+  revoked_at     TEXT,
+  state          TEXT NOT NULL     -- all of it, JSON
+) STRICT, WITHOUT ROWID;
+CREATE INDEX grants_by_user ON grants (user, client);
+CREATE INDEX grants_by_client ON grants (client);
+CREATE INDEX grants_by_expiry ON grants (expires);
+
+-- access tokens that belong to no grant
+CREATE TABLE issued (
+  jti       TEXT PRIMARY KEY,
+  seq       INTEGER NOT NULL,
+  client    TEXT NOT NULL,
+  subject   TEXT NOT NULL,
+  issued_at INTEGER NOT NULL, -- Unix seconds
+  expires   INTEGER NOT NULL, -- Unix seconds
+  scope     TEXT NOT NULL,    -- separated by spaces
+  audience  TEXT NOT NULL,    -- separated by spaces
+  kid       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX issued_by_expiry ON issued (expires);
+
+CREATE TABLE revocations (
+  kind  TEXT NOT NULL,    -- grant or token
+  id    TEXT NOT NULL,    -- grant id or jti
+  seq   INTEGER NOT NULL,
+  until INTEGER NOT NULL, -- Unix seconds
+  PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX revocations_by_expiry ON revocations (until);`
+
+const registrySchema = metaSchema + `
+CREATE TABLE clients (
+  id         TEXT PRIMARY KEY,
+  seq        INTEGER NOT NULL,
+  name       TEXT NOT NULL,
+  public     INTEGER NOT NULL,
+  disabled   INTEGER NOT NULL,
+  epoch      INTEGER NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  state      TEXT NOT NULL -- all of it, JSON
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE users (
+  id         TEXT PRIMARY KEY,
+  seq        INTEGER NOT NULL,
+  disabled   INTEGER NOT NULL,
+  epoch      INTEGER NOT NULL,
+  created_at TEXT NOT NULL,
+  state      TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE keys (
+  id         TEXT PRIMARY KEY,
+  seq        INTEGER NOT NULL,
+  use        TEXT NOT NULL,    -- sig or mac
+  alg        TEXT NOT NULL,
+  mac_key    INTEGER NOT NULL, -- id of a MAC key, else 0
+  status     TEXT NOT NULL,    -- announced, active, retired, dropped
+  changed_at TEXT NOT NULL,
+  state      TEXT NOT NULL
+) STRICT, WITHOUT ROWID;`

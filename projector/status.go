@@ -1,0 +1,69 @@
+package projector
+
+import (
+	"context"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// Status is how far one stream was folded, and what is wrong with it.
+type Status struct {
+	Stream string
+	// Position is the sequence of the last message folded, and Head that of the
+	// newest one when it was last looked at, about a second ago.
+	Position, Head uint64
+	// Behind is how many messages are between them, and Lag the log's time.
+	Behind uint64
+	Lag    time.Duration
+	// Hash is the chain over every message up to Position.
+	Hash events.Hash
+	// Serving says that reads are answered.
+	Serving bool
+	// Err is why it has stopped, or what it is trying to get over.
+	Err error
+}
+
+// Status is that of every stream, the registry last.
+func (l *Local) Status() []Status {
+	all := make([]Status, len(l.workers))
+	for i, w := range l.workers {
+		all[i] = w.status()
+	}
+	return all
+}
+
+func (w *worker) status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := w.store.Load().position()
+	s := Status{
+		Stream: w.stream, Position: at.seq, Head: max(w.head.Seq, at.seq), Hash: at.hash,
+		Serving: w.caughtUp && !w.stopped && w.log.Failed(w.stream) == nil, Err: w.err,
+	}
+	if s.Behind = s.Head - s.Position; s.Behind > 0 {
+		s.Lag = max(0, w.head.Time.Sub(at.clock))
+	}
+	return s
+}
+
+func (w *worker) waitServing(ctx context.Context) error {
+	for {
+		changed := w.changed.next()
+		_, err := w.serving()
+		if err == nil || w.hasStopped() {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *worker) hasStopped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped
+}

@@ -1,0 +1,153 @@
+package projector
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// A store is the read model of one stream in one SQLite file. Its worker is
+// the only writer; anybody may read.
+type store struct {
+	path, stream string
+	// created is when the stream was created that this was folded from. It is
+	// the worker's.
+	created time.Time
+	model   model
+	writer  *writer
+	reader  *sql.DB // a pool that cannot write
+	grants  *sql.Stmt
+	at      atomic.Pointer[position]
+}
+
+// A model is the tables of one kind of stream and the fold that fills them.
+type model struct {
+	schema string
+	// tables are those that are folded.
+	tables []string
+	// grants says that it has them.
+	grants bool
+	begin  func(*writer) changes
+}
+
+// changes are what a batch does to the rows of a model. They are kept in
+// memory until the batch ends.
+type changes interface {
+	// apply folds one event at clock, the newest timestamp up to its own. It
+	// returns fold.ErrPoison for one that cannot be folded.
+	apply(ctx context.Context, r events.Recorded, clock time.Time) error
+	// flush writes the rows and deletes those that are finished at clock.
+	flush(ctx context.Context, clock time.Time) error
+}
+
+func (s *store) position() position { return *s.at.Load() }
+
+// fold folds a batch and moves the position, in one transaction. What was
+// folded before is left out, so a batch may be delivered again, whole or in
+// part. The events in front of a poisoned one are folded.
+func (s *store) fold(ctx context.Context, batch []eventlog.Entry) error {
+	at := s.position()
+	entries, err := at.unfolded(batch)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	// The transaction is short. Stopping in the middle would gain nothing.
+	ctx = context.WithoutCancel(ctx)
+	var poison error
+	reached := at
+	err = s.writer.transact(ctx, func() (err error) {
+		reached, poison, err = s.foldRows(ctx, at, entries)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.at.Store(&reached)
+	return poison
+}
+
+// foldRows folds as many of entries as it can. It returns the position it
+// reached and, if that is not the end of them, the poison that stopped it.
+func (s *store) foldRows(ctx context.Context, at position, entries []eventlog.Entry) (reached position, poison, err error) {
+	rows := s.model.begin(s.writer)
+	reached = at
+	for _, e := range entries {
+		next := reached.next(e)
+		err = applyEntry(ctx, rows, e, next.clock)
+		if errors.Is(err, fold.ErrPoison) {
+			poison = err
+			break
+		}
+		if err != nil {
+			return at, nil, fmt.Errorf("fold sequence %d: %w", e.Seq, err)
+		}
+		reached = next
+	}
+	if err := rows.flush(ctx, reached.clock); err != nil {
+		return at, nil, fmt.Errorf("write rows: %w", err)
+	}
+	if err := s.writer.move(ctx, at, reached); err != nil {
+		return at, nil, fmt.Errorf("write position: %w", err)
+	}
+	return reached, poison, nil
+}
+
+func applyEntry(ctx context.Context, rows changes, e eventlog.Entry, clock time.Time) error {
+	r, err := e.Recorded()
+	if err != nil {
+		return fmt.Errorf("%w: %w", fold.ErrPoison, err)
+	}
+	r.Stored = r.Stored.UTC()
+	return rows.apply(ctx, r, clock)
+}
+
+// bind notes, the first time, which stream is folded. After that a stream that
+// was created at another time is another one: errDiverged.
+func (s *store) bind(ctx context.Context, created time.Time) error {
+	created = created.UTC()
+	if !s.created.IsZero() {
+		if !s.created.Equal(created) {
+			return fmt.Errorf("%w: the stream was created at %v, the one that was folded at %v", errDiverged, created, s.created)
+		}
+		return nil
+	}
+	if _, err := s.writer.exec(ctx, `UPDATE meta SET created = ?`, timeText(created)); err != nil {
+		return fmt.Errorf("write stream identity: %w", err)
+	}
+	s.created = created
+	return nil
+}
+
+// grant reads a grant's state as JSON. It is nil if there is no row.
+func (s *store) grant(ctx context.Context, id events.GrantID) ([]byte, error) {
+	var state []byte
+	err := s.grants.QueryRowContext(ctx, id.String()).Scan(&state)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return state, err
+}
+
+// close ends reading and writing. What was committed stays.
+func (s *store) close() error {
+	var err error
+	if s.reader != nil {
+		err = s.reader.Close()
+	}
+	// The writer last: SQLite tidies up with the last connection, and only one
+	// that may write can.
+	return errors.Join(err, s.writer.close())
+}
+
+// discard closes the store and deletes its file.
+func (s *store) discard() error {
+	_ = s.close() // a damaged file may not close well
+	return removeFile(s.path)
+}

@@ -1,0 +1,268 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+const (
+	// watchInterval is how often a worker looks at the head of its stream, for
+	// the lag and for a log that has become shorter.
+	watchInterval = time.Second
+	// isolation is how long the head of a replicated stream may be behind what
+	// was read before that is taken for a loss: nats-server lets a leader that is
+	// cut off answer from the past for up to 20 s.
+	isolation = 30 * time.Second
+	// pause is how long a worker waits after a failure that may pass.
+	pause = 500 * time.Millisecond
+)
+
+// A worker folds one stream into its store, for as long as it runs. It is the
+// store's only writer.
+type worker struct {
+	log    *eventlog.Log
+	stream string
+	logger *slog.Logger
+	gate   func(ctx context.Context, stream string) error
+	// open opens the store, again after a file turned out to be damaged.
+	open func(context.Context) (*store, error)
+
+	store   atomic.Pointer[store]
+	changed signal
+	// shorter is since when the log has been shorter than the position. It
+	// belongs to whoever looks at the head: start, then watch.
+	shorter time.Time
+
+	mu   sync.Mutex
+	head eventlog.Head
+	// target is the head seen at start. Before it is reached nothing is served.
+	target   uint64
+	caughtUp bool
+	// err is why the worker is in trouble, and stopped says that it has given up.
+	err     error
+	stopped bool
+	// restart ends the current run with a reason.
+	restart context.CancelCauseFunc
+}
+
+// run folds until ctx ends or something happens that does not pass.
+func (w *worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := w.runOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, fold.ErrPoison):
+			w.stop(err)
+			return
+		case errors.Is(err, errDiverged), errors.Is(err, eventlog.ErrGap), errors.Is(err, eventlog.ErrRewritten):
+			w.log.FailPartition(w.stream, err)
+			w.stop(err)
+			return
+		case disposable(err):
+			w.rebuild(ctx, err)
+		}
+		w.trouble(err)
+		wait(ctx, pause)
+	}
+}
+
+// stop gives up, for a reason that does not pass.
+func (w *worker) stop(err error) {
+	w.logger.Error("projector stopped", "stream", w.stream, "position", w.store.Load().position().seq, "reason", err)
+	w.set(func() { w.err, w.stopped = err, true })
+}
+
+func (w *worker) trouble(err error) {
+	w.logger.Warn("projector interrupted", "stream", w.stream, "reason", err)
+	w.set(func() { w.err = err })
+}
+
+func (w *worker) set(change func()) {
+	w.mu.Lock()
+	change()
+	w.mu.Unlock()
+	w.changed.notify()
+}
+
+// rebuild replaces a damaged file by an empty one, as soon as it can.
+func (w *worker) rebuild(ctx context.Context, reason error) {
+	w.logger.Warn("read model is built again from the log", "stream", w.stream, "reason", reason)
+	w.set(func() { w.caughtUp = false })
+	for {
+		err := w.store.Load().discard()
+		if err == nil {
+			var s *store
+			if s, err = w.open(ctx); err == nil {
+				w.store.Store(s)
+				return
+			}
+		}
+		w.trouble(fmt.Errorf("rebuild read model: %w", err))
+		if !wait(ctx, pause) {
+			return
+		}
+	}
+}
+
+// runOnce compares the log with what was folded and goes on from there.
+func (w *worker) runOnce(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w.set(func() { w.restart = cancel })
+	first, err := w.start(ctx)
+	if err != nil {
+		return err
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { w.watch(ctx, cancel) })
+	defer func() {
+		cancel(nil)
+		watching.Wait()
+	}()
+	err = w.log.Follow(ctx, w.stream, eventlog.From{Seq: first}, func(batch []eventlog.Entry) error {
+		return w.fold(ctx, batch)
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// start waits until the log is there and at least as long as what was folded
+// of it. It returns where to begin: at the last message folded, which is
+// compared before anything is folded on top of it.
+func (w *worker) start(ctx context.Context) (first uint64, err error) {
+	for {
+		head, err := w.look(ctx)
+		if err != nil {
+			return 0, err
+		}
+		at := w.store.Load().position()
+		if head.Seq >= at.seq {
+			w.set(func() {
+				w.target = max(w.target, head.Seq)
+				w.caughtUp = w.caughtUp || head.Seq == 0
+			})
+			return max(at.seq, head.First, 1), nil
+		}
+		if !wait(ctx, watchInterval) {
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// watch looks at the head from time to time.
+func (w *worker) watch(ctx context.Context, restart context.CancelCauseFunc) {
+	for wait(ctx, watchInterval) {
+		if _, err := w.look(ctx); errors.Is(err, errDiverged) {
+			restart(err)
+			return
+		}
+	}
+}
+
+// look reads the head and compares it with what was folded. It returns
+// errDiverged if this is not the stream that was folded, or has lost messages.
+func (w *worker) look(ctx context.Context) (eventlog.Head, error) {
+	s := w.store.Load()
+	at := s.position()
+	ctx, cancel := context.WithTimeout(ctx, 5*watchInterval)
+	defer cancel()
+	head, err := w.log.Head(ctx, w.stream)
+	if err != nil {
+		return head, err
+	}
+	w.set(func() {
+		w.head = head
+		if head.Seq == at.seq {
+			w.err = nil
+		}
+	})
+	if err := s.bind(ctx, head.Created); err != nil {
+		return head, err
+	}
+	return head, w.checkLength(head, at.seq)
+}
+
+// checkLength returns errDiverged for a head behind the position. A replicated
+// stream is given the time in which it may be a leader that is behind.
+func (w *worker) checkLength(head eventlog.Head, position uint64) error {
+	if head.Seq >= position {
+		w.shorter = time.Time{}
+		return nil
+	}
+	if w.shorter.IsZero() {
+		w.shorter = time.Now()
+		w.logger.Warn("log is shorter than what was folded", "stream", w.stream, "head", head.Seq, "position", position)
+	}
+	if head.Replicas > 1 && time.Since(w.shorter) < isolation {
+		return nil
+	}
+	return fmt.Errorf("sequence %d was folded and the log ends at %d: %w", position, head.Seq, errDiverged)
+}
+
+// fold folds a batch and says how far it came.
+func (w *worker) fold(ctx context.Context, batch []eventlog.Entry) error {
+	if w.gate != nil {
+		if err := w.gate(ctx, w.stream); err != nil {
+			return err
+		}
+	}
+	s := w.store.Load()
+	if err := s.fold(ctx, batch); err != nil {
+		return err
+	}
+	w.set(func() {
+		w.err = nil
+		w.caughtUp = w.caughtUp || s.position().seq >= w.target
+	})
+	return nil
+}
+
+// serving is the store, if it may be read.
+func (w *worker) serving() (*store, error) {
+	if err := w.log.Failed(w.stream); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.stopped:
+		return nil, fmt.Errorf("%w: %s has stopped: %w", ErrUnavailable, w.stream, w.err)
+	case !w.caughtUp:
+		return nil, fmt.Errorf("%w: %s is being built", ErrUnavailable, w.stream)
+	}
+	return w.store.Load(), nil
+}
+
+// damaged is told of an error of a reader. If the file is to blame it is built
+// again.
+func (w *worker) damaged(err error) {
+	if !disposable(err) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.restart(err)
+}
+
+// wait waits for d; false means that ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

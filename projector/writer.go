@@ -1,0 +1,104 @@
+package projector
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// A writer is the only connection that writes a store's file. It is not safe
+// for concurrent use.
+type writer struct {
+	db   *sql.DB
+	conn *sql.Conn
+	// prepared has its statements by their text.
+	prepared map[string]*sql.Stmt
+}
+
+// transact runs do in a transaction, which is dropped if do fails.
+func (w *writer) transact(ctx context.Context, do func() error) error {
+	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	err := do()
+	if err == nil {
+		_, err = w.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		_, rollback := w.conn.ExecContext(ctx, "ROLLBACK")
+		return errors.Join(err, rollback)
+	}
+	return nil
+}
+
+// exec runs a statement that is prepared once for the life of the writer.
+func (w *writer) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	stmt, err := w.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(ctx, args...)
+}
+
+// state reads the state column of the row with that id, nil if there is none.
+func (w *writer) state(ctx context.Context, query, id string) ([]byte, error) {
+	stmt, err := w.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	var state []byte
+	err = stmt.QueryRowContext(ctx, id).Scan(&state)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return state, err
+}
+
+func (w *writer) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := w.prepared[query]; ok {
+		return stmt, nil
+	}
+	stmt, err := w.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	w.prepared[query] = stmt
+	return stmt, nil
+}
+
+// move writes the position. It fails if the file is not where this writer left
+// it, which means that somebody else writes it too.
+func (w *writer) move(ctx context.Context, from, to position) error {
+	res, err := w.exec(ctx,
+		`UPDATE meta SET position = ?, hash = ?, previous_hash = ?, clock = ? WHERE position = ?`,
+		sequence(to.seq), hashText(to.hash), hashText(to.previous), timeText(to.clock), sequence(from.seq))
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errors.New("another process writes the same file"), err)
+	}
+	return nil
+}
+
+func (w *writer) close() error {
+	var err error
+	for _, stmt := range w.prepared {
+		// Statements of a connection are not closed with it, and would keep
+		// SQLite from closing the file.
+		err = errors.Join(err, stmt.Close())
+	}
+	return errors.Join(err, w.conn.Close(), w.db.Close())
+}
+
+// timeLayout is how times are kept: UTC, of one width so that they sort, and
+// understood by SQLite's own functions.
+const timeLayout = "2006-01-02T15:04:05.000000000Z"
+
+func timeText(t time.Time) string { return t.UTC().Format(timeLayout) }
+
+func hashText(h events.Hash) string { return fmt.Sprintf("%x", h[:]) }
