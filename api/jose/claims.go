@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -104,9 +105,7 @@ func Sign(k SigningKey, c Claims) (string, error) {
 		return "", fmt.Errorf("signing an access token: %w", err)
 	}
 	payload := jwt.MapClaims{}
-	for name, value := range c.Extra {
-		payload[name] = value
-	}
+	maps.Copy(payload, c.Extra)
 	for _, cl := range c.table() {
 		if _, ok := payload[cl.name]; ok {
 			return "", fmt.Errorf("signing an access token: %s is no extra claim", cl.name)

@@ -1,11 +1,10 @@
 package jose
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -16,59 +15,128 @@ type object map[string]json.RawMessage
 // maxDepth is how deep objects and arrays may nest.
 const maxDepth = 16
 
-// parseObject reads one JSON object and refuses duplicate names at any depth,
+// parseObject reads one JSON object. It refuses duplicate names at any depth,
 // which two parsers could read as two different tokens (RFC 7515 §4).
 func parseObject(data []byte) (object, error) {
-	if !utf8.Valid(data) {
-		return nil, errors.New("not UTF-8")
+	if !utf8.Valid(data) || !json.Valid(data) {
+		return nil, errors.New("not JSON")
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if err := checkUnique(d, maxDepth); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("data after the JSON value")
-	}
-	var m object
-	if err := json.Unmarshal(data, &m); err != nil || m == nil {
+	s := scanner{data: data}
+	if s.skipSpace() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
+	return s.object(maxDepth)
+}
+
+// A scanner walks over data that is valid JSON.
+type scanner struct {
+	data []byte
+	pos  int
+}
+
+// skipSpace gives the byte it stops at.
+func (s *scanner) skipSpace() byte {
+	for {
+		switch c := s.data[s.pos]; c {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return c
+		}
+	}
+}
+
+// object reads the object that begins here.
+func (s *scanner) object(depth int) (object, error) {
+	m := object{}
+	s.pos++
+	for s.skipSpace() != '}' {
+		name, err := s.name()
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := m[name]; ok {
+			return nil, errors.New("duplicate JSON member")
+		}
+		s.skipSpace()
+		s.pos++ // the colon
+		s.skipSpace()
+		from := s.pos
+		if err := s.value(depth - 1); err != nil {
+			return nil, err
+		}
+		m[name] = s.data[from:s.pos]
+		s.skipComma()
+	}
+	s.pos++
 	return m, nil
 }
 
-// checkUnique reads the next value of d.
-func checkUnique(d *json.Decoder, depth int) error {
-	token, err := d.Token()
-	if err != nil {
-		return errors.New("not JSON")
-	}
-	open, ok := token.(json.Delim)
-	if !ok {
-		return nil
-	}
+// value moves past the value that begins here.
+func (s *scanner) value(depth int) error {
 	if depth == 0 {
 		return errors.New("JSON nests too deep")
 	}
-	names := map[string]bool{}
-	for d.More() {
-		if open == '{' {
-			name, err := d.Token()
-			if err != nil {
-				return errors.New("not JSON")
+	switch s.data[s.pos] {
+	case '{':
+		_, err := s.object(depth)
+		return err
+	case '[':
+		s.pos++
+		for s.skipSpace() != ']' {
+			if err := s.value(depth - 1); err != nil {
+				return err
 			}
-			if names[name.(string)] {
-				return errors.New("duplicate JSON member")
-			}
-			names[name.(string)] = true
+			s.skipComma()
 		}
-		if err := checkUnique(d, depth-1); err != nil {
-			return err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return errors.New("not JSON")
+		s.pos++
+	case '"':
+		s.text()
+	default:
+		s.word()
 	}
 	return nil
+}
+
+func (s *scanner) skipComma() {
+	if s.skipSpace() == ',' {
+		s.pos++
+	}
+}
+
+// name reads the member name that begins here. Two spellings are one name.
+func (s *scanner) name() (string, error) {
+	from := s.pos
+	raw := s.text()
+	if !slices.Contains(raw, '\\') {
+		return string(raw), nil
+	}
+	var name string
+	err := json.Unmarshal(s.data[from:s.pos], &name)
+	return name, err
+}
+
+// text moves past a string and gives what is between its quotes, as it came.
+func (s *scanner) text() []byte {
+	from := s.pos + 1
+	for s.pos = from; s.data[s.pos] != '"'; s.pos++ {
+		if s.data[s.pos] == '\\' {
+			s.pos++
+		}
+	}
+	s.pos++
+	return s.data[from : s.pos-1]
+}
+
+// word moves past a number, true, false or null, all inside some object.
+func (s *scanner) word() {
+	for {
+		switch s.data[s.pos] {
+		case ',', '}', ']', ' ', '\t', '\r', '\n':
+			return
+		}
+		s.pos++
+	}
 }
 
 // get decodes a member, if there is one, into a pointer. null is refused: it is

@@ -53,7 +53,8 @@ func addressSum(key []byte, scope string, addr netip.Addr) string {
 	}
 	b, _ := addr.Unmap().WithZone("").MarshalBinary() // 4 or 16 bytes, never an error
 	mac := hmac.New(sha256.New, key)
-	mac.Write(append([]byte{byte(len(b))}, b...))
 	mac.Write([]byte(scope))
+	mac.Write([]byte{0}) // no grant id holds it, so no two pairs are the same bytes
+	mac.Write(b)
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:addressHashSize])
 }

@@ -32,7 +32,7 @@ func OpenRing(path string) (ring *Ring, created bool, err error) {
 
 // ReadRing reads the ring file at path.
 func ReadRing(path string) (*Ring, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the key-encryption keys: %w", err)
 	}
@@ -72,7 +72,7 @@ func createFile(path string, data []byte) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the operator names the directory
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"runtime"
 )
 
-// ErrBusy: as many hashes are waiting as may. The caller answers 429 or 503.
+// ErrBusy is returned when as many hashes are waiting as may. The caller answers 429 or 503.
 var ErrBusy = errors.New("too many passwords are being hashed")
 
 // PasswordConfig says what hashing may cost. Zero fields are defaults.

@@ -106,7 +106,8 @@ func TestPasswordConfig(t *testing.T) {
 		{Cost: secret.PasswordCost{Memory: 7, Time: 1, Threads: 1}},
 		{Cost: secret.PasswordCost{Memory: 8, Time: 0, Threads: 1}},
 		{Cost: secret.PasswordCost{Memory: 8, Time: 1, Threads: 0}},
-		{Concurrent: -1}, {Queue: -1},
+		{Concurrent: -1},
+		{Queue: -1},
 	} {
 		if _, err := secret.NewPasswords(cfg); err == nil {
 			t.Errorf("%+v was taken", cfg)

@@ -45,7 +45,7 @@ func (r *Ring) Sealer(purpose string) *Sealer {
 // result is format, length of the key id, key id, nonce and ciphertext.
 func (s *Sealer) Seal(plaintext, context []byte) []byte {
 	aead := s.aeads[s.active]
-	b := append([]byte{sealFormat, byte(len(s.active))}, s.active...)
+	b := append([]byte{sealFormat, byte(len(s.active))}, s.active...) //nolint:gosec // ids have at most 32 bytes
 	ad := append(append([]byte(nil), b...), context...)
 	nonce := make([]byte, aead.NonceSize())
 	_, _ = rand.Read(nonce)

@@ -1,0 +1,126 @@
+// Package config is what an operator decides about an authority: its issuer,
+// its algorithms, how long things live and whom to believe about addresses.
+// The struct is the reference: its tags are read by the command line, the
+// environment and the configuration file alike.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/rules"
+)
+
+// Settings are the decisions of one authority. Zero values are not defaults:
+// start from Default.
+type Settings struct {
+	Issuer string `placeholder:"URL" help:"Issuer identifier (RFC 8414), https except on loopback. Default: the address listened on, if it is loopback."`
+
+	SigningAlgorithms []string `default:"ES256" placeholder:"ALG" help:"JWS algorithms of access tokens, of ES256, RS256 and EdDSA, each with a key; the first is the default of clients that name none."`
+
+	CodeLifetime        time.Duration `default:"1m" help:"Life of an authorization code, at most 10m."`
+	AccessTokenLifetime time.Duration `default:"1h" help:"Life of an access token, at most 24h."`
+	RefreshIdle         time.Duration `default:"720h" help:"How long a refresh token lives unused."`
+	RefreshAbsolute     time.Duration `default:"2160h" help:"How long a grant lives, however often it is used."`
+	RetryWindow         time.Duration `default:"30s" help:"How long a spent refresh token is answered again with the same successor; 0 is never."`
+	FreshnessBound      time.Duration `default:"1s" help:"How old what a replica knows of revocations may be before it answers 503 rather than accept."`
+
+	TrustedProxies []netip.Prefix `name:"trusted-proxy" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. None by default."`
+}
+
+// Bounds that no configuration can leave. Those of codes and access tokens are
+// the rules' own.
+const (
+	// MaxRetryWindow keeps the reuse of a stolen refresh token noticeable.
+	MaxRetryWindow = 10 * time.Minute
+	// MaxRefreshAbsolute keeps expiries within the 32 bits of a token.
+	MaxRefreshAbsolute = 10 * 365 * 24 * time.Hour
+	// MinFreshnessBound leaves time for one append to be read back.
+	MinFreshnessBound = 100 * time.Millisecond
+	// MaxFreshnessBound keeps a revocation from taking longer than a person
+	// waits.
+	MaxFreshnessBound = time.Minute
+)
+
+// Default is what an authority without configuration decides. The issuer is
+// missing.
+func Default() Settings {
+	p := rules.DefaultPolicy()
+	return Settings{
+		SigningAlgorithms:   []string{"ES256"},
+		CodeLifetime:        p.Code,
+		AccessTokenLifetime: p.AccessToken,
+		RefreshIdle:         p.RefreshIdle,
+		RefreshAbsolute:     p.RefreshAbsolute,
+		RetryWindow:         p.RetryWindow,
+		FreshnessBound:      time.Second,
+	}
+}
+
+// Policy is what the rules need of s.
+func (s Settings) Policy() rules.Policy {
+	return rules.Policy{
+		Code:            s.CodeLifetime,
+		AccessToken:     s.AccessTokenLifetime,
+		RefreshIdle:     s.RefreshIdle,
+		RefreshAbsolute: s.RefreshAbsolute,
+		RetryWindow:     s.RetryWindow,
+	}
+}
+
+// Check reports everything that is wrong, one line each, by the names of
+// the flags.
+func (s Settings) Check() error {
+	return errors.Join(
+		named("issuer", ValidateIssuer(s.Issuer)),
+		named("signing-algorithms", validateAlgorithms(s.SigningAlgorithms)),
+		within("code-lifetime", s.CodeLifetime, time.Second, rules.MaxCodeLifetime),
+		within("access-token-lifetime", s.AccessTokenLifetime, time.Second, rules.AccessTokenCap),
+		within("refresh-idle", s.RefreshIdle, time.Second, MaxRefreshAbsolute),
+		within("refresh-absolute", s.RefreshAbsolute, time.Second, MaxRefreshAbsolute),
+		named("refresh-idle", validateIdle(s.RefreshIdle, s.RefreshAbsolute)),
+		within("retry-window", s.RetryWindow, 0, MaxRetryWindow),
+		within("freshness-bound", s.FreshnessBound, MinFreshnessBound, MaxFreshnessBound),
+	)
+}
+
+func named(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", flag, err)
+}
+
+func within(flag string, d, least, most time.Duration) error {
+	if d < least || d > most {
+		return fmt.Errorf("%s: %s is not between %s and %s", flag, d, least, most)
+	}
+	return nil
+}
+
+func validateIdle(idle, absolute time.Duration) error {
+	if idle > absolute {
+		return fmt.Errorf("%s is longer than refresh-absolute, %s", idle, absolute)
+	}
+	return nil
+}
+
+func validateAlgorithms(algs []string) error {
+	known := []string{"ES256", "RS256", "EdDSA"}
+	if len(algs) == 0 {
+		return errors.New("there is none")
+	}
+	for i, alg := range algs {
+		if !slices.Contains(known, alg) {
+			return fmt.Errorf("%.32q is not one of %s", alg, strings.Join(known, ", "))
+		}
+		if slices.Contains(algs[:i], alg) {
+			return fmt.Errorf("%s is there twice", alg)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+// Package keys keeps the keys of a realm: those that sign access tokens and
+// those that authenticate codes and refresh tokens.
+//
+// What a key is allowed to do is an event in the log (announced, active,
+// retired, dropped); its private part is in a bucket, sealed with a
+// key-encryption key that never enters NATS. So a key works where both are.
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/credential"
+	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// Config says whose keys to keep. All fields are required but Now and Logger.
+type Config struct {
+	Log  *eventlog.Log
+	Ring *secret.Ring
+	// Issuer is the iss of access tokens and the source of events.
+	Issuer string
+	// Algs are the algorithms to have a signing key of.
+	Algs []jose.Alg
+	// Keys gives the state of all keys, dropped ones too, as the registry feed
+	// has folded them.
+	Keys func() []fold.Key
+	// Wait returns when Keys shows what is at a sequence of the registry.
+	Wait func(ctx context.Context, seq uint64) error
+	// NewID makes event ids.
+	NewID func() string
+	// Now is time.Now if nil.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// A Manager has the keys ready in memory. It may be used from many goroutines.
+type Manager struct {
+	cfg   Config
+	vault vault
+	set   atomic.Pointer[set]
+}
+
+// Open loads the keys of the realm, and makes what is missing: one MAC key, and
+// one signing key for each algorithm. The error is ErrWrongKey when the
+// key-encryption keys are not those that the realm's keys are sealed with.
+func Open(ctx context.Context, cfg Config) (*Manager, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	v, err := openVault(ctx, cfg.Log, cfg.Ring)
+	if err != nil {
+		return nil, fmt.Errorf("opening the realm's keys: %w", err)
+	}
+	m := &Manager{cfg: cfg, vault: v}
+	m.set.Store(&set{})
+	if err := m.bootstrap(ctx); err != nil {
+		return nil, fmt.Errorf("making the realm's first keys: %w", err)
+	}
+	if err := m.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Reload takes over the present state of all keys. A key whose private part
+// cannot be had is left out and in the error; the others, and above all what was
+// dropped, count from now on.
+func (m *Manager) Reload(ctx context.Context) error {
+	s, err := m.load(ctx, m.cfg.Keys())
+	m.set.Store(s)
+	if err != nil {
+		return fmt.Errorf("loading the realm's keys: %w", err)
+	}
+	return nil
+}
+
+// reloadPause is how long Follow waits before it tries again.
+const reloadPause = time.Second
+
+// Follow reloads whenever changed delivers, until ctx ends or changed is closed.
+// One delivery may stand for many changes. What fails is tried again.
+func (m *Manager) Follow(ctx context.Context, changed <-chan struct{}) {
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-retry:
+		case _, open := <-changed:
+			if !open {
+				return
+			}
+		}
+		retry = nil
+		if err := m.Reload(ctx); err != nil && ctx.Err() == nil {
+			m.cfg.Logger.ErrorContext(ctx, "not all keys are usable", "error", err)
+			retry = time.After(reloadPause)
+		}
+	}
+}
+
+// Err is nil when every key that is not dropped is usable here. Otherwise this
+// replica refuses what others accept, and is not ready.
+func (m *Manager) Err() error { return m.set.Load().err }
+
+// MAC gives the keys that authenticate codes and refresh tokens and the id of
+// the one to render new ones with, 0 if there is none. Retired keys are in it:
+// they verify until they are dropped, once the last grant rendered with them has
+// expired.
+func (m *Manager) MAC() (ring *credential.Ring, id uint8) {
+	s := m.set.Load()
+	return s.macs, s.mac
+}
+
+// Signer gives the key that signs new access tokens under alg.
+func (m *Manager) Signer(alg string) (jose.SigningKey, error) {
+	return m.set.Load().signer(alg)
+}
+
+// SignerByID gives the key of an earlier token to sign it again with, or the
+// present one of the same algorithm if that key was dropped since.
+func (m *Manager) SignerByID(kid string) (jose.SigningKey, error) {
+	return m.set.Load().signerByID(kid)
+}
+
+// Verifier verifies access tokens of every key that is not dropped.
+func (m *Manager) Verifier() *jose.Verifier { return m.set.Load().verifier }
+
+// PublicKeys are the signing keys that are not dropped: the active ones first,
+// the newest before all, because some clients take the first.
+func (m *Manager) PublicKeys() []jose.PublicKey { return m.set.Load().public }
+
+// JWKS is the JWK Set of PublicKeys (RFC 7517 §5). It is not to be changed.
+func (m *Manager) JWKS() []byte { return m.set.Load().jwks }
+
+// load makes a set of the given states. The set is usable also with an error.
+func (m *Manager) load(ctx context.Context, states []fold.Key) (*set, error) {
+	old := m.set.Load()
+	var keys []key
+	var errs []error
+	for _, state := range states {
+		k := key{Key: state}
+		if state.State != fold.KeyDropped {
+			var err error
+			if k, err = m.open(ctx, old, state); err != nil {
+				errs = append(errs, fmt.Errorf("key %s: %w", state.ID, err))
+				continue
+			}
+		}
+		keys = append(keys, k)
+	}
+	s, err := newSet(m.cfg.Issuer, keys)
+	s.err = errors.Join(append(errs, err)...)
+	return s, s.err
+}
+
+// open joins a key's state and its private part, which never changes and is
+// read once.
+func (m *Manager) open(ctx context.Context, old *set, state fold.Key) (key, error) {
+	if k, ok := old.keys[state.ID]; ok && k.State != fold.KeyDropped {
+		k.Key = state
+		return k, nil
+	}
+	k := key{Key: state}
+	var err error
+	switch state.Use {
+	case events.KeyUseMAC:
+		k.mac, err = m.vault.mac(ctx, state.MACKey)
+	case events.KeyUseSignature:
+		if k.signing, err = m.vault.signing(ctx, state.ID, jose.Alg(state.Alg)); err == nil {
+			err = samePublic(state, k.signing.Public())
+		}
+	default:
+		err = fmt.Errorf("unknown use %q", state.Use)
+	}
+	return k, err
+}
+
+// samePublic makes sure that the log and the bucket speak of one key.
+func samePublic(state fold.Key, have jose.PublicKey) error {
+	announced, err := jose.ParseJWK(state.PublicJWK)
+	if err != nil {
+		return fmt.Errorf("announced public key: %w", err)
+	}
+	if announced.Thumbprint() != have.Thumbprint() || have.ID != state.ID {
+		return errors.New("the private part is another key's")
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const adminKey = "the-admin-key"
+
+// fakeAdmin answers one call of the admin API and remembers it.
+type fakeAdmin struct {
+	status int
+	answer string
+
+	calls []call
+}
+
+type call struct {
+	Request string
+	Body    map[string]any
+}
+
+func (f *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := call{Request: r.Method + " " + r.URL.RequestURI()}
+	if r.Header.Get("Authorization") != "Bearer "+adminKey {
+		c.Request = "unauthorized"
+	}
+	if text, _ := io.ReadAll(r.Body); len(text) > 0 {
+		if err := json.Unmarshal(text, &c.Body); err != nil {
+			c.Request = err.Error()
+		}
+	}
+	f.calls = append(f.calls, c)
+	w.WriteHeader(f.status)
+	fmt.Fprint(w, f.answer)
+}
+
+// ask runs the program against f.
+func (f *fakeAdmin) ask(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	t.Setenv("CHANCERY_ADMIN_URL", server.URL)
+	t.Setenv("CHANCERY_ADMIN_KEY_FILE", writeFile(t, "admin-key", adminKey+"\n"))
+	return chancery(t, args...)
+}
+
+const someClient = `{"client_id":"web","client_name":"The web","grant_types":["authorization_code"],
+	"redirect_uris":["https://app.example/cb"],"scope":["read","write"],"refresh_token_retry_window":0,
+	"secrets":[{"id":"s1"}],"created_at":"2026-11-22T10:00:00Z","updated_at":"2026-11-22T10:00:00Z"}`
+
+func TestAdminCommands(t *testing.T) {
+	tests := map[string]struct {
+		args   []string
+		answer string
+		want   []call
+		prints []string
+	}{
+		"create": {
+			[]string{
+				"client", "create", "web", "--name", "The web", "--grant-type", "authorization_code,refresh_token",
+				"--redirect-uri", "https://app.example/a,b", "--redirect-uri", "https://app.example/c", "--scope", "read write",
+				"--retry-window", "0", "--access-token-lifetime", "5m", "--require-pkce",
+			},
+			`{"client_id":"web","client_secret":"shown-once"}`,
+			[]call{{"POST /admin/v1/clients", map[string]any{
+				"client_id": "web", "client_name": "The web", "grant_types": list("authorization_code", "refresh_token"),
+				"redirect_uris": list("https://app.example/a,b", "https://app.example/c"), "scope": list("read", "write"),
+				"refresh_token_retry_window": 0.0, "access_token_lifetime": 300.0, "require_pkce": true,
+			}}},
+			[]string{"client_secret", "shown-once"},
+		},
+		"create without id": {
+			[]string{"client", "create", "--public"},
+			`{"client_id":"made-up","public":true}`,
+			[]call{{"POST /admin/v1/clients", map[string]any{"public": true}}},
+			[]string{"made-up", "public"},
+		},
+		"list": {
+			[]string{"client", "list"},
+			`{"clients":[` + someClient + `]}`,
+			[]call{{"GET /admin/v1/clients", nil}},
+			[]string{"CLIENT", "web", "The web", "confidential", "enabled", "read write"},
+		},
+		"show": {
+			[]string{"client", "show", "web"},
+			someClient,
+			[]call{{"GET /admin/v1/clients/web", nil}},
+			[]string{"web", "The web", "https://app.example/cb", "s1", "2026-11-22T10:00:00Z"},
+		},
+		"update": {
+			[]string{"client", "update", "web", "--scope", "", "--no-public", "--retry-window", "default"},
+			someClient,
+			[]call{{"GET /admin/v1/clients/web", nil}, {"PUT /admin/v1/clients/web", map[string]any{
+				"client_name": "The web", "grant_types": list("authorization_code"), "redirect_uris": list("https://app.example/cb"),
+			}}},
+			[]string{"web"},
+		},
+		"disable":      {[]string{"client", "disable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/disable", nil}}, []string{"web disabled"}},
+		"enable":       {[]string{"client", "enable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/enable", nil}}, []string{"web enabled"}},
+		"secret add":   {[]string{"client", "secret", "add", "web"}, `{"id":"s2","secret":"shh"}`, []call{{"POST /admin/v1/clients/web/secrets", nil}}, []string{"s2", "shh"}},
+		"secret drop":  {[]string{"client", "secret", "drop", "web", "s1"}, "", []call{{"DELETE /admin/v1/clients/web/secrets/s1", nil}}, []string{"s1 of web dropped"}},
+		"user disable": {[]string{"user", "disable", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/disable", nil}}, []string{"u1 disabled"}},
+		"user enable":  {[]string{"user", "enable", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/enable", nil}}, []string{"u1 enabled"}},
+		"grant show": {
+			[]string{"grant", "show", "00ff"},
+			`{"id":"` + strings.Repeat("0", 32) + `","seq":7,"client":"web","user":"u1","revoked_reason":"code_reuse"}`,
+			[]call{{"GET /admin/v1/grants/00ff", nil}},
+			[]string{"revoked: code_reuse", "web", "u1", "7"},
+		},
+		"grant revoke": {[]string{"grant", "revoke", "00ff"}, "{}", []call{{"POST /admin/v1/grants/00ff/revoke", nil}}, []string{"00ff revoked"}},
+		"ids are escaped": {
+			[]string{"client", "show", "a/../b?c"},
+			someClient,
+			[]call{{"GET /admin/v1/clients/a%2F..%2Fb%3Fc", nil}},
+			[]string{"web"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeAdmin{status: http.StatusOK, answer: tt.answer}
+			out, errs, status := f.ask(t, tt.args...)
+			if status != exitOK {
+				t.Fatalf("status %d: %s", status, errs)
+			}
+			if !reflect.DeepEqual(f.calls, tt.want) {
+				t.Errorf("called %v, want %v", f.calls, tt.want)
+			}
+			for _, want := range tt.prints {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+func list(items ...any) []any { return items }
+
+func TestJSONOutput(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: someClient}
+	out, errs, status := f.ask(t, "client", "show", "web", "--json")
+	var got, want any
+	if err := json.Unmarshal([]byte(out), &got); status != exitOK || err != nil {
+		t.Fatalf("status %d, %v: %s%s", status, err, out, errs)
+	}
+	_ = json.Unmarshal([]byte(someClient), &want)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestErrorsGoToStderr(t *testing.T) {
+	tests := map[string]struct {
+		status       int
+		answer, want string
+	}{
+		"the API's":    {404, `{"error":"not_found","error_description":"no such client","request_id":"R1"}`, "chancery: no such client (not_found, request R1)\n"},
+		"a proxy's":    {502, "<html>", "chancery: Bad Gateway (502)\n"},
+		"a redirect":   {302, "", "chancery: Found (302)\n"},
+		"a terminal's": {400, `{"error":"x","error_description":"a\u001b[2Jb"}`, `a\x1b[2Jb`},
+		"no JSON":      {200, "hello", "chancery: reading the answer"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeAdmin{status: tt.status, answer: tt.answer}
+			out, errs, status := f.ask(t, "client", "show", "web")
+			if status != exitFailure || out != "" || !strings.Contains(errs, tt.want) {
+				t.Errorf("status %d, stdout %q, stderr %q; want %q", status, out, errs, tt.want)
+			}
+		})
+	}
+}
+
+func TestAdminKey(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: `{"clients":[]}`}
+	server := httptest.NewServer(f)
+	defer server.Close()
+	data := t.TempDir()
+	args := []string{"client", "list", "--admin-url", server.URL, "--data", data}
+
+	if _, errs, status := chancery(t, args...); status != exitFailure || !strings.Contains(errs, "no admin key") {
+		t.Errorf("without a key: status %d, %s", status, errs)
+	}
+	t.Setenv("CHANCERY_ADMIN_KEY", adminKey)
+	if _, errs, status := chancery(t, args...); status != exitOK {
+		t.Errorf("from the environment: status %d, %s", status, errs)
+	}
+	if _, _, status := chancery(t, "client", "list", "--admin-url", "127.0.0.1:8081"); status != exitFailure {
+		t.Errorf("an address that is no URL: status %d", status)
+	}
+	for _, c := range f.calls {
+		if c.Request != "GET /admin/v1/clients" {
+			t.Errorf("called %v", c)
+		}
+	}
+}
+
+const twoEvents = `{"stream":"MAIN_EVENTS_0","seq":7,"stored":"2026-11-22T10:00:00Z","id":"e7","type":"grant.opened.v1","subject":"main.grant.0.00ff","data":{"client":"w\u001beb"}}
+{"stream":"MAIN_EVENTS_0","seq":8,"stored":"2026-11-22T10:00:01Z","id":"e8","type":"code.redeemed.v1","subject":"main.grant.0.00ff","data":{"gen":1}}
+`
+
+func TestEvents(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents}
+	out, errs, status := f.ask(t, "events", "--grant", "00ff", "--from", "7", "--follow", "--ticks")
+	if status != exitOK {
+		t.Fatalf("status %d: %s", status, errs)
+	}
+	if got, want := f.calls[0].Request, "GET /admin/v1/events?follow=true&from=7&grant=00ff&ticks=true"; got != want {
+		t.Errorf("called %q, want %q", got, want)
+	}
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.Contains(lines[1], "code.redeemed.v1") {
+		t.Errorf("printed %q", out)
+	}
+	if strings.Contains(out, "\x1b") {
+		t.Errorf("an escape character reaches the terminal: %q", out)
+	}
+}
+
+func TestEventsAsJSON(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents}
+	if out, errs, status := f.ask(t, "events", "--json"); status != exitOK || out != twoEvents {
+		t.Errorf("status %d: %s\n%s", status, errs, out)
+	}
+}
+
+func TestEventsCutShort(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents + `{"error":"server_error","error_description":"the log could not be read further","request_id":"R2"}` + "\n"}
+	out, errs, status := f.ask(t, "events", "--json")
+	if status != exitFailure || out != twoEvents || !strings.Contains(errs, "cut short: the log could not be read further (server_error, request R2)") {
+		t.Errorf("status %d: %q\n%q", status, errs, out)
+	}
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"io"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. A flag in a named group is a setting, which can
+// also come from the environment or the configuration file; a flag without
+// one is an argument of that one call.
+type cli struct {
+	Config  configFile       `type:"path" env:"CHANCERY_CONFIG" placeholder:"FILE" help:"YAML file with settings, flag names as keys."`
+	Version kong.VersionFlag `help:"Print the version."`
+
+	Serve     serveCmd     `cmd:"" group:"run" help:"Run the whole authority in one process."`
+	API       apiCmd       `cmd:"" name:"api" group:"run" help:"Run a stateless API replica that asks projectors."`
+	Projector projectorCmd `cmd:"" group:"run" help:"Run a projector that serves reads to API replicas."`
+
+	Client clientCmd `cmd:"" group:"administer" help:"Register and manage clients."`
+	User   userCmd   `cmd:"" group:"administer" help:"Disable and enable users."`
+	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
+	Events eventsCmd `cmd:"" group:"administer" help:"Print the log."`
+
+	VersionCmd versionCmd `cmd:"" name:"version" group:"administer" help:"Print the version."`
+}
+
+const description = `A token authority that runs on its log: OAuth 2.0 tokens, of which every one issued, refreshed or revoked is an event in a NATS JetStream stream.
+
+Try it: "chancery serve --dev", which prints a tour.
+
+Every setting is a flag, an environment variable (--nats-url is CHANCERY_NATS_URL) and a key of the file of --config (nats-url), in this order of precedence. "chancery serve --print-config" shows what is in force.`
+
+func newParser(c *cli, set *settings, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("chancery"),
+		kong.Description(description),
+		kong.Writers(stdout, stderr),
+		kong.Exit(exit),
+		kong.Bind(set),
+		kong.Resolvers(set),
+		kong.Vars{"version": version()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
+		kong.ExplicitGroups(groups()),
+	)
+}
+
+func groups() []kong.Group {
+	return []kong.Group{
+		{Key: "run", Title: "Run:"},
+		{Key: "administer", Title: "Administer:"},
+		{Key: "authority", Title: "Authority:"},
+		{Key: "tokens", Title: "Tokens:"},
+		{Key: "listeners", Title: "Listeners:"},
+		{Key: "log", Title: "Log:"},
+		{Key: "keys", Title: "Keys:"},
+		{Key: "admin", Title: "Admin API:"},
+		{Key: "logging", Title: "Logging:"},
+	}
+}

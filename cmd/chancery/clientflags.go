@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// clientFlags are the settings of a client. What is not given stays as it is.
+type clientFlags struct {
+	Name          *string  `placeholder:"TEXT" help:"Name for people."`
+	Public        *bool    `negatable:"" help:"The client cannot keep a secret (RFC 6749 §2.1)."`
+	GrantType     []string `sep:"," placeholder:"TYPE" help:"Grants it may use: authorization_code, refresh_token, client_credentials."`
+	RedirectURI   []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where codes may be sent. May be repeated."`
+	Scope         []string `sep:" " placeholder:"SCOPE" help:"Scopes it may be granted, separated by spaces."`
+	Audience      []string `sep:" " placeholder:"AUDIENCE" help:"Audiences of its tokens, separated by spaces."`
+	SigningAlg    *string  `placeholder:"ALG" help:"JWS algorithm of its access tokens: ES256, RS256 or EdDSA."`
+	RequirePKCE   *bool    `name:"require-pkce" negatable:"" help:"Ask for a code challenge, although it is confidential."`
+	IntrospectAny *bool    `negatable:"" help:"It may introspect tokens of every audience."`
+	PasswordLogin *bool    `negatable:"" help:"It is first-party and may send a user's password."`
+
+	CodeLifetime        *time.Duration `placeholder:"TIME" help:"Life of its codes; 0 is the server's."`
+	AccessTokenLifetime *time.Duration `placeholder:"TIME" help:"Life of its access tokens; 0 is the server's."`
+	RefreshIdle         *time.Duration `placeholder:"TIME" help:"How long its refresh tokens live unused; 0 is the server's."`
+	RefreshAbsolute     *time.Duration `placeholder:"TIME" help:"How long its grants live; 0 is the server's."`
+	RetryWindow         *window        `placeholder:"TIME" help:"How long a spent refresh token is answered again; 0 is never, default is the server's."`
+}
+
+// apply puts what was given into s.
+func (f clientFlags) apply(s *events.ClientSettings) {
+	give(&s.Name, f.Name)
+	give(&s.Public, f.Public)
+	give(&s.SigningAlg, f.SigningAlg)
+	give(&s.RequirePKCE, f.RequirePKCE)
+	give(&s.IntrospectAny, f.IntrospectAny)
+	give(&s.PasswordLogin, f.PasswordLogin)
+	giveList(&s.GrantTypes, f.GrantType)
+	giveList(&s.RedirectURIs, f.RedirectURI)
+	giveList(&s.Scope, f.Scope)
+	giveList(&s.Audience, f.Audience)
+	giveSeconds(&s.CodeLifetime, f.CodeLifetime)
+	giveSeconds(&s.AccessTokenLifetime, f.AccessTokenLifetime)
+	giveSeconds(&s.RefreshIdleLifetime, f.RefreshIdle)
+	giveSeconds(&s.RefreshAbsoluteLifetime, f.RefreshAbsolute)
+	if f.RetryWindow != nil {
+		s.RetryWindow = f.RetryWindow.seconds
+	}
+}
+
+func give[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// giveList replaces the list. An empty item, as in --scope "", clears it.
+func giveList(to *[]string, from []string) {
+	if from == nil {
+		return
+	}
+	*to = nil
+	for _, item := range from {
+		if item != "" {
+			*to = append(*to, item)
+		}
+	}
+}
+
+func giveSeconds(to *int64, from *time.Duration) {
+	if from != nil {
+		*to = int64(*from / time.Second)
+	}
+}
+
+// window is a retry window: a duration, or the server's for "default".
+type window struct{ seconds *int64 }
+
+// UnmarshalText reads a duration or the word default.
+func (w *window) UnmarshalText(text []byte) error {
+	w.seconds = nil
+	if string(text) == "default" {
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("want a duration like 30s, 0 or default: %w", err)
+	}
+	seconds := int64(d / time.Second)
+	w.seconds = &seconds
+	return nil
+}
+
+// lifetime is a client's own duration in seconds, for a table.
+func lifetime(seconds int64) string {
+	if seconds == 0 {
+		return "default"
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}

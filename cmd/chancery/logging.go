@@ -1,0 +1,20 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+)
+
+// logging is how the process logs, to stderr.
+type logging struct {
+	LogLevel  slog.Level `default:"info" placeholder:"LEVEL" help:"Least level logged: debug, info, warn or error."`
+	LogFormat string     `default:"text" enum:"text,json" help:"Format of log lines: text or json."`
+}
+
+func (l logging) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: l.LogLevel}
+	if l.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/cmd/server"
+)
+
+type serveCmd struct {
+	process
+
+	Dev      bool            `group:"authority" help:"Demonstration clients and a user, on loopback only. Prints a tour."`
+	Settings config.Settings `embed:"" group:"authority"`
+	Public   server.Public   `embed:"" group:"listeners"`
+	Admin    server.Admin    `embed:"" group:"listeners"`
+	Data     server.Data     `embed:"" group:"log"`
+	Log      server.Log      `embed:"" group:"log"`
+	Keys     server.Keys     `embed:"" group:"keys"`
+}
+
+// Help is the detail of chancery serve --help.
+func (*serveCmd) Help() string {
+	return `Without --nats-url the log is kept by a NATS server inside this process, which syncs every event to disk before it is acknowledged.
+
+Examples:
+
+    chancery serve --dev
+    chancery serve --issuer https://auth.example --data /var/lib/chancery
+    chancery serve --config /etc/chancery.yaml --print-config`
+}
+
+// Run serves until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
+	return c.run(ctx, call, set, t, server.Config{
+		Role: server.All, Dev: c.Dev, Settings: c.Settings, Public: c.Public,
+		Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: c.Keys,
+	})
+}
+
+type apiCmd struct {
+	process
+
+	Settings config.Settings `embed:"" group:"authority"`
+	Public   server.Public   `embed:"" group:"listeners"`
+	Admin    server.Admin    `embed:"" group:"listeners"`
+	Log      server.Log      `embed:"" group:"log"`
+	Keys     server.Keys     `embed:"" group:"keys"`
+}
+
+// Help is the detail of chancery api --help.
+func (*apiCmd) Help() string {
+	return `Any number of replicas run side by side. Each needs the same issuer, realm, admin key and key-encryption keys, and a projector to ask.
+
+Example:
+
+    chancery api --issuer https://auth.example --listen 0.0.0.0:8080 \
+        --nats-url nats://n1:4222,nats://n2:4222,nats://n3:4222 --replicas 3 \
+        --admin-key-file /run/secrets/admin-key \
+        --key-encryption-keys-file /run/secrets/key-encryption-keys`
+}
+
+// Run serves until ctx ends.
+func (c *apiCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
+	return c.run(ctx, call, set, t, server.Config{
+		Role: server.API, Settings: c.Settings, Public: c.Public,
+		Admin: c.Admin, Log: c.Log, Keys: c.Keys,
+	})
+}
+
+type projectorCmd struct {
+	process
+
+	Admin server.Admin `embed:"" group:"listeners"`
+	Data  server.Data  `embed:"" group:"log"`
+	Log   server.Log   `embed:"" group:"log"`
+}
+
+// Help is the detail of chancery projector --help.
+func (*projectorCmd) Help() string {
+	return `A projector folds the log into SQLite files under --data, which can be deleted at any time, and answers the reads of API replicas over NATS. Any number of projectors share the reads.
+
+Example:
+
+    chancery projector --nats-url nats://n1:4222 --replicas 3 --data /var/lib/chancery`
+}
+
+// Run serves until ctx ends.
+func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
+	return c.run(ctx, call, set, t, server.Config{
+		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log,
+	})
+}
+
+// process is what the roles have in common.
+type process struct {
+	PrintConfig bool    `help:"Print what is in force as YAML, secrets redacted, and exit."`
+	Logging     logging `embed:"" group:"logging"`
+}
+
+func (p process) run(ctx context.Context, call *kong.Context, set *settings, t terminal, cfg server.Config) error {
+	cfg.Logger, cfg.Out = p.Logging.logger(t.err), t.out
+	if p.PrintConfig {
+		if err := printConfig(t.out, call, set, cfg.WithIssuer()); err != nil {
+			return err
+		}
+	}
+	if err := cfg.Check(); err != nil {
+		return fmt.Errorf("this cannot be run:\n%w", err)
+	}
+	if p.PrintConfig {
+		return nil
+	}
+	return server.New(cfg).Run(ctx)
+}

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/api/secret"
+)
+
+// A Role is what a process does of an authority.
+type Role int
+
+// The roles. All is one process that does everything.
+const (
+	All Role = iota
+	API
+	Projector
+)
+
+// Config is everything a process is told. The tags of its groups are read by
+// the command line.
+type Config struct {
+	Role     Role
+	Settings config.Settings
+	Public   Public
+	Admin    Admin
+	Log      Log
+	Keys     Keys
+	Data     Data
+	// Dev starts with demonstration clients and a user, on loopback only.
+	Dev bool
+
+	Logger *slog.Logger
+	// Out is where the banner and the tour of Dev go.
+	Out io.Writer
+}
+
+// Public is the listener of the protocol.
+type Public struct {
+	Listen string `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
+}
+
+// Admin is the listener of the admin API and of health.
+type Admin struct {
+	AdminListen string `default:"127.0.0.1:8081" help:"Address of the admin API and of /health/live and /health/ready."`
+}
+
+// Data is where a process keeps its files.
+type Data struct {
+	Data string `default:"./chancery-data" type:"path" help:"Directory of the embedded log, the read models and generated keys."`
+}
+
+// Log says where the log is and how it is kept.
+type Log struct {
+	Realm      string `default:"main" help:"First token of every subject and prefix of every stream: one authority in a NATS account."`
+	Partitions int    `default:"1" help:"Streams that grants are spread over. May grow, never shrinks."`
+	Replicas   int    `default:"1" help:"Copies of every stream: 1, 3 or 5. The embedded server keeps 1."`
+
+	NATSURL        string `name:"nats-url" placeholder:"URL" help:"NATS servers to use instead of the embedded one, separated by commas."`
+	NATSCreds      string `name:"nats-creds" type:"path" placeholder:"FILE" help:"Credentials file of the account the log is in."`
+	NATSTLSCA      string `name:"nats-tls-ca" type:"path" placeholder:"FILE" help:"Certificates that sign the NATS servers'."`
+	NATSTLSCert    string `name:"nats-tls-cert" type:"path" placeholder:"FILE" help:"Client certificate for the NATS servers."`
+	NATSTLSKey     string `name:"nats-tls-key" type:"path" placeholder:"FILE" help:"Key of the client certificate."`
+	NATSSysCreds   string `name:"nats-sys-creds" type:"path" placeholder:"FILE" help:"System account credentials, with which every server is asked whether it syncs before it acknowledges."`
+	AcceptDataLoss bool   `help:"Start although the servers do not sync before they acknowledge, or cannot be asked. A power cut may then lose acknowledged events: revocations too."`
+}
+
+// Keys are the secrets a process is given. None of them ever enters NATS.
+type Keys struct {
+	AdminKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of the admin API. Default: made once and kept in DATA/admin-key. Prefer --admin-key-file: arguments are seen by everybody on the machine."`
+	AdminKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the admin key."`
+
+	KeyEncryptionKeys     secret.Secret `secret:"" placeholder:"LINES" help:"Key-encryption keys, one id:base64url line each, the last one active. Default with the embedded log: made once and kept in DATA/key-encryption-keys."`
+	KeyEncryptionKeysFile string        `type:"path" placeholder:"FILE" help:"File that holds the key-encryption keys."`
+}
