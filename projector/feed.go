@@ -129,6 +129,9 @@ func (f *Feed) Client(id string) (fold.Client, bool) {
 	return lookup(f.registry, f.registry.clients, id)
 }
 
+// Clients are all registered clients, ordered by their ids.
+func (f *Feed) Clients() []fold.Client { return f.registry.allClients() }
+
 // User is a registered user.
 func (f *Feed) User(id string) (fold.User, bool) { return lookup(f.registry, f.registry.users, id) }
 

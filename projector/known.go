@@ -3,6 +3,7 @@ package projector
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,14 +34,18 @@ func lookup[S any](r *registry, m map[string]S, id string) (S, bool) {
 }
 
 func (r *registry) allKeys() []fold.Key {
+	return sorted(r, r.keys, func(k fold.Key) string { return k.ID })
+}
+
+func (r *registry) allClients() []fold.Client {
+	return sorted(r, r.clients, func(c fold.Client) string { return c.ID })
+}
+
+// sorted is everything in one of the registry's maps, by id.
+func sorted[S any](r *registry, states map[string]S, id func(S) string) []S {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	keys := make([]fold.Key, 0, len(r.keys))
-	for _, k := range r.keys {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b fold.Key) int { return cmp.Compare(a.ID, b.ID) })
-	return keys
+	return slices.SortedFunc(maps.Values(states), func(a, b S) int { return cmp.Compare(id(a), id(b)) })
 }
 
 // apply folds the next event of the registry.

@@ -138,6 +138,9 @@ type Head struct {
 	// Created is when the stream was made. A change means another stream under
 	// the same name.
 	Created time.Time
+	// Replicas is how many servers keep the stream. Of several, one that leads
+	// and is cut off, or has only just begun to lead, shows an older head.
+	Replicas int
 }
 
 // Head reads where a stream stands.
@@ -152,9 +155,10 @@ func (l *Log) Head(ctx context.Context, stream string) (Head, error) {
 	}
 	st.saw(info.State.LastSeq)
 	return Head{
-		First:   info.State.FirstSeq,
-		Seq:     info.State.LastSeq,
-		Time:    info.State.LastTime,
-		Created: info.Created,
+		First:    info.State.FirstSeq,
+		Seq:      info.State.LastSeq,
+		Time:     info.State.LastTime,
+		Created:  info.Created,
+		Replicas: info.Config.Replicas,
 	}, nil
 }

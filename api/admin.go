@@ -1,0 +1,199 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// requireAdmin admits the bearer of the admin key (RFC 6750 §2.1).
+func (s *Server) requireAdmin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		scheme, token, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
+		if !strings.EqualFold(scheme, "Bearer") || !s.parts.AdminKey.Equal(token) {
+			c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Bearer realm="chancery admin"`)
+			return c.JSON(http.StatusUnauthorized, oauthError{
+				Error: "invalid_token", Description: "the admin key is required as bearer token", RequestID: requestID(c),
+			})
+		}
+		return next(c)
+	}
+}
+
+// clientView is a client as administrators see it: no hash of a secret.
+type clientView struct {
+	ID string `json:"client_id"`
+	events.ClientSettings
+	Secrets   []secretView `json:"secrets,omitempty"`
+	Disabled  bool         `json:"disabled"`
+	Epoch     uint64       `json:"epoch"`
+	CreatedAt time.Time    `json:"created_at"`
+	UpdatedAt time.Time    `json:"updated_at"`
+	// Secret is there once, when it was made.
+	Secret string `json:"client_secret,omitempty"`
+}
+
+type secretView struct {
+	ID string `json:"id"`
+	// Secret is there once, when it was made.
+	Secret string `json:"secret,omitempty"`
+}
+
+func newClientView(c fold.Client) clientView {
+	v := clientView{
+		ID: c.ID, ClientSettings: c.ClientSettings, Disabled: c.Disabled, Epoch: c.Epoch,
+		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
+	}
+	for _, s := range c.Secrets {
+		v.Secrets = append(v.Secrets, secretView{ID: s.ID})
+	}
+	return v
+}
+
+// clientBody is a client as an administrator sends it. What the server decides
+// may be sent back, so that what was read can be edited and sent; it is ignored.
+type clientBody struct {
+	ID string `json:"client_id"`
+	events.ClientSettings
+	Secrets   any `json:"secrets"`
+	Disabled  any `json:"disabled"`
+	Epoch     any `json:"epoch"`
+	CreatedAt any `json:"created_at"`
+	UpdatedAt any `json:"updated_at"`
+}
+
+func (s *Server) listClients(c echo.Context) error {
+	views := []clientView{}
+	for _, client := range s.authority.Clients() {
+		views = append(views, newClientView(client))
+	}
+	return c.JSON(http.StatusOK, map[string]any{"clients": views})
+}
+
+func (s *Server) createClient(c echo.Context) error {
+	var body clientBody
+	if refusal := parseJSON(c.Response(), c.Request(), &body, true); refusal != nil {
+		return asError(refusal)
+	}
+	if body.ID == "" {
+		body.ID = "client_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	}
+	client, text, err := s.authority.RegisterClient(c.Request().Context(), body.ID, body.ClientSettings, secret.Secret{}, caller(c))
+	if err != nil {
+		return err
+	}
+	view := newClientView(client)
+	view.Secret = text.Reveal()
+	return c.JSON(http.StatusCreated, view)
+}
+
+func (s *Server) showClient(c echo.Context) error {
+	client, err := s.authority.Client(c.Param("id"))
+	return answerClient(c, client, err)
+}
+
+func (s *Server) updateClient(c echo.Context) error {
+	var body clientBody
+	if refusal := parseJSON(c.Response(), c.Request(), &body, true); refusal != nil {
+		return asError(refusal)
+	}
+	if body.ID != "" && body.ID != c.Param("id") {
+		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "client_id"})
+	}
+	client, err := s.authority.UpdateClient(c.Request().Context(), c.Param("id"), body.ClientSettings, caller(c))
+	return answerClient(c, client, err)
+}
+
+func (s *Server) disableClient(c echo.Context) error {
+	client, err := s.authority.DisableClient(c.Request().Context(), c.Param("id"), caller(c))
+	return answerClient(c, client, err)
+}
+
+func (s *Server) enableClient(c echo.Context) error {
+	client, err := s.authority.EnableClient(c.Request().Context(), c.Param("id"), caller(c))
+	return answerClient(c, client, err)
+}
+
+func answerClient(c echo.Context, client fold.Client, err error) error {
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newClientView(client))
+}
+
+func (s *Server) addClientSecret(c echo.Context) error {
+	id, text, err := s.authority.AddClientSecret(c.Request().Context(), c.Param("id"), caller(c))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusCreated, secretView{ID: id, Secret: text.Reveal()})
+}
+
+func (s *Server) dropClientSecret(c echo.Context) error {
+	if err := s.authority.DropClientSecret(c.Request().Context(), c.Param("id"), c.Param("secret"), caller(c)); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func grantParam(c echo.Context) (events.GrantID, error) {
+	id, err := events.ParseGrantID(c.Param("id"))
+	if err != nil {
+		return id, asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "grant", Detail: err.Error()})
+	}
+	return id, nil
+}
+
+func (s *Server) showGrant(c echo.Context) error {
+	id, err := grantParam(c)
+	if err != nil {
+		return err
+	}
+	g, err := s.authority.Grant(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, g)
+}
+
+func (s *Server) revokeGrant(c echo.Context) error {
+	id, err := grantParam(c)
+	if err != nil {
+		return err
+	}
+	if err := s.authority.RevokeGrant(c.Request().Context(), id, caller(c)); err != nil {
+		return err
+	}
+	return s.showGrant(c)
+}
+
+type userView struct {
+	ID       string `json:"user_id"`
+	Disabled bool   `json:"disabled"`
+	Epoch    uint64 `json:"epoch"`
+}
+
+func (s *Server) disableUser(c echo.Context) error {
+	u, err := s.authority.DisableUser(c.Request().Context(), c.Param("id"), caller(c))
+	return answerUser(c, u, err)
+}
+
+func (s *Server) enableUser(c echo.Context) error {
+	u, err := s.authority.EnableUser(c.Request().Context(), c.Param("id"), caller(c))
+	return answerUser(c, u, err)
+}
+
+func answerUser(c echo.Context, u fold.User, err error) error {
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, userView{u.ID, u.Disabled, u.Epoch})
+}

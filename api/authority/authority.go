@@ -1,0 +1,143 @@
+// Package authority is the token authority behind every dialect: it reads
+// state, asks a rule, appends the event and renders the answer. It knows the
+// log and the read models, and nothing of HTTP.
+package authority
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"github.com/chancery-authority/chancery/api/keys"
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// Reasons that the authority adds to those of the rules.
+const (
+	ClientAuthenticationFailed rules.Reason = "client_authentication_failed"
+	NoSuchClient               rules.Reason = "no_such_client"
+	WrongCredentials           rules.Reason = "wrong_credentials"
+	AccountDisabled            rules.Reason = "account_disabled"
+	UsernameTaken              rules.Reason = "username_taken"
+	Unavailable                rules.Reason = "unavailable"
+	ServerError                rules.Reason = "server_error"
+	Busy                       rules.Reason = "busy"
+)
+
+// Config is what an Authority is made of. Every field is required.
+type Config struct {
+	// Issuer is the iss of every token (RFC 8414 §2).
+	Issuer string
+	// Policy is the installation's; a client may have its own.
+	Policy rules.Policy
+	// SigningAlgs are the algorithms that there are keys for; the first is the
+	// default.
+	SigningAlgs []string
+
+	Log       *eventlog.Log
+	Reader    projector.Reader
+	Feed      *projector.Feed
+	Keys      *keys.Manager
+	Secrets   *secret.ClientSecrets
+	Addresses *secret.Addresses
+	Passwords *secret.Passwords
+	Logger    *slog.Logger
+}
+
+// An Authority decides and appends. It holds no state of its own, so any
+// number of them run side by side on one log.
+type Authority struct {
+	Config
+	people *people
+}
+
+// New returns an Authority on what cfg holds.
+func New(ctx context.Context, cfg Config) (*Authority, error) {
+	bucket, err := cfg.Log.Bucket(ctx, "PEOPLE")
+	if err != nil {
+		return nil, fmt.Errorf("open the directory's bucket: %w", err)
+	}
+	return &Authority{Config: cfg, people: &people{bucket: bucket}}, nil
+}
+
+// A Caller is the request that something is decided for.
+type Caller struct {
+	// Request is the request's id, Trace its W3C traceparent if it has one.
+	Request string
+	Trace   string
+	// Address is the client's, as the edge determined it.
+	Address netip.Addr
+}
+
+func (c Caller) meta(actor string) events.Meta {
+	return events.Meta{Request: c.Request, Trace: c.Trace, Actor: actor}
+}
+
+func clientActor(id string) string { return "client:" + id }
+
+// event puts a fact in an envelope.
+func (a *Authority) event(s events.Subject, m events.Meta, f events.Fact) events.Event {
+	return events.Event{
+		ID:      rand.Text(),
+		Source:  a.Issuer,
+		Time:    a.Feed.Now(0),
+		Subject: s,
+		Meta:    m,
+		Fact:    f,
+	}
+}
+
+// unavailable is the answer to everything that may be otherwise in a moment:
+// an outcome that is not known, a read model or a feed that cannot answer.
+func unavailable(doing string, err error) error {
+	return fmt.Errorf("%s: %w", doing, errors.Join(err, &rules.Refusal{Reason: Unavailable, Detail: doing}))
+}
+
+// requireFreshRegistry makes sure that what this replica knows of clients and
+// users is no older than the bound. Nothing is issued without it.
+func (a *Authority) requireFreshRegistry(ctx context.Context) error {
+	if err := a.Feed.RegistryFresh(ctx); err != nil {
+		return unavailable("prove the registry fresh", err)
+	}
+	return nil
+}
+
+// user is what is known of a resource owner. One that the feed has not seen
+// may have registered at another replica a moment ago, so the log is asked.
+func (a *Authority) user(ctx context.Context, id string) (fold.User, error) {
+	if u, ok := a.Feed.User(id); ok {
+		return u, nil
+	}
+	u, err := catchUp(ctx, a.Log, a.Log.Realm().UserSubject(id), fold.User{}, 0)
+	if err != nil {
+		return fold.User{}, unavailable("read the user", err)
+	}
+	return u, nil
+}
+
+// A folder is a state that folds the events of its subject.
+type folder[S any] interface {
+	Apply(r events.Recorded) (S, error)
+}
+
+// catchUp folds what the leader of the log has on a subject after seq.
+func catchUp[S folder[S]](ctx context.Context, log *eventlog.Log, s events.Subject, state S, seq uint64) (S, error) {
+	recorded, err := log.After(ctx, s, seq)
+	if err != nil {
+		return state, fmt.Errorf("read %s after %d: %w", s.Kind(), seq, err)
+	}
+	for _, r := range recorded {
+		if state, err = state.Apply(r); err != nil {
+			return state, fmt.Errorf("fold %s: %w", s.Kind(), err)
+		}
+	}
+	return state, nil
+}

@@ -1,0 +1,112 @@
+package authority
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/credential"
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// An AuthorizationRequest asks for a code (RFC 6749 §4.1.1) or, without a
+// redirect, for tokens at once.
+type AuthorizationRequest struct {
+	Client      fold.Client
+	RedirectURI string
+	Scope       []string
+	Audience    []string
+	// Challenge is the PKCE S256 challenge, or empty.
+	Challenge string
+	Caller    Caller
+}
+
+func (a *Authority) authorization(r AuthorizationRequest, u fold.User, p events.Partition) rules.Authorization {
+	now := a.Feed.Now(p)
+	return rules.Authorization{
+		Client: r.Client, User: u, Scope: r.Scope, Audience: r.Audience, RedirectURI: r.RedirectURI,
+		Challenge: r.Challenge, AuthTime: now, AMR: []string{"pwd"}, Now: now, Policy: a.policy(r.Client),
+	}
+}
+
+// CheckCodeRequest refuses what is wrong with a request for a code before the
+// user is asked for anything.
+func (a *Authority) CheckCodeRequest(r AuthorizationRequest) error {
+	if _, refusal := a.authorization(r, fold.User{}, 0).CheckCodeRequest(); refusal != nil {
+		return refusal
+	}
+	return nil
+}
+
+// Code is an authorization code and where to send it.
+type Code struct {
+	Text        string
+	RedirectURI string
+}
+
+// OpenWithCode opens a grant of a user who has authenticated, and gives the
+// code for it.
+func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, u fold.User) (*Code, error) {
+	id := a.newGrantID()
+	ring, mac := a.Keys.MAC()
+	fact, refusal := rules.OpenWithCode(a.authorization(r, u, id.Partition()), rules.Minting{MACKey: mac})
+	if refusal != nil {
+		return nil, refusal
+	}
+	text, err := ring.Render(credential.Code, credential.Claims{Grant: id, Expires: fact.Code.Expires, MACKey: mac})
+	if err != nil {
+		return nil, fmt.Errorf("render code: %w", err)
+	}
+	if err := a.open(ctx, id, *fact, r.Caller); err != nil {
+		return nil, err
+	}
+	return &Code{Text: text, RedirectURI: fact.Code.RedirectURI}, nil
+}
+
+// OpenWithPassword opens a grant for a first-party public client that sent the
+// user's password, and gives its tokens.
+func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest, u fold.User) (*Tokens, error) {
+	id := a.newGrantID()
+	m, err := a.minting(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	fact, refusal := rules.OpenWithPassword(a.authorization(r, u, id.Partition()), m, a.origin(id, r.Caller), a.Issuer)
+	if refusal != nil {
+		return nil, refusal
+	}
+	g := fold.Grant{
+		ID: id, Client: fact.Client, User: fact.User, ClientEpoch: fact.ClientEpoch, UserEpoch: fact.UserEpoch,
+		AuthTime: fact.AuthTime, AMR: fact.AMR, Expires: fact.Expires,
+	}
+	tokens, err := a.render(g, *fact.Issued, time.Unix(fact.Issued.IssuedAt, 0))
+	if err != nil {
+		return nil, err
+	}
+	return tokens, a.open(ctx, id, *fact, r.Caller)
+}
+
+func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.GrantOpened, caller Caller) error {
+	e := a.event(a.Log.Realm().GrantSubject(id), caller.meta("user:"+fact.User), fact)
+	_, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
+	if errors.Is(err, eventlog.ErrConflict) {
+		return fmt.Errorf("open grant: id %s drawn twice: %w", id, err)
+	}
+	if err != nil {
+		return unavailable("append "+fact.Type(), err)
+	}
+	return nil
+}
+
+// newGrantID draws an id in any of the partitions.
+func (a *Authority) newGrantID() events.GrantID {
+	var random [16]byte
+	_, _ = rand.Read(random[:])
+	partitions := a.Log.Partitions()
+	return events.NewGrantID(partitions[int(random[0])%len(partitions)], random)
+}

@@ -1,0 +1,142 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// maxDecisions bounds how often one request is decided again because others
+// wrote to its grant in between.
+const maxDecisions = 8
+
+// A grantDecision is one request about one grant.
+type grantDecision struct {
+	id   events.GrantID
+	meta events.Meta
+	// decide is a rule with everything bound but the state and the time.
+	decide func(g fold.Grant, u fold.User, now time.Time) rules.Outcome
+	// render makes the answer of an issuance, signature included. It runs
+	// before the append, so that a failure to sign cannot burn a code.
+	render func(g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error)
+}
+
+// run reads the grant, decides, and makes the decision durable. A state that
+// was behind costs another round, never a wrong answer: an acceptance is
+// guarded by the append's expectation, and a refusal that a newer event could
+// overturn is confirmed on the log first.
+func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
+	g, err := a.Reader.Grant(ctx, d.id)
+	if err != nil {
+		return nil, unavailable("read the grant", err)
+	}
+	confirmed := false
+	for range maxDecisions {
+		out, err := d.ask(ctx, a, g)
+		if err != nil {
+			return nil, err
+		}
+		if out.Refusal != nil && out.Refusal.Overturnable && confirmed {
+			return nil, a.alarmBehind(d.id, out.Refusal)
+		}
+		again := out.Refusal != nil && out.Refusal.Overturnable
+		var tokens *Tokens
+		if !again {
+			if tokens, again, err = d.settle(ctx, a, g, out); err != nil {
+				return nil, err
+			}
+		}
+		if !again {
+			if out.Refusal != nil {
+				return nil, out.Refusal
+			}
+			return tokens, nil
+		}
+		if g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(d.id), g, g.Seq); err != nil {
+			return nil, unavailable("catch up with the grant", err)
+		}
+		confirmed = true
+	}
+	return nil, unavailable("decide on the grant", errors.New("others keep writing to it"))
+}
+
+// ask puts the state to the rule.
+func (d grantDecision) ask(ctx context.Context, a *Authority, g fold.Grant) (out rules.Outcome, err error) {
+	var u fold.User
+	if g.Exists() {
+		if u, err = a.user(ctx, g.User); err != nil {
+			return out, err
+		}
+	}
+	return d.decide(g, u, a.Feed.Now(d.id.Partition())), nil
+}
+
+// settle makes one outcome durable, or says that the state it was decided on
+// is no longer the last.
+func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, out rules.Outcome) (tokens *Tokens, again bool, err error) {
+	if out.Issuance != nil {
+		if tokens, err = d.render(g, *out.Issuance, a.Feed.Now(d.id.Partition())); err != nil {
+			return nil, false, fmt.Errorf("render tokens: %w", err)
+		}
+	}
+	switch {
+	case out.Fact != nil:
+		again, err = d.append(ctx, a, g, out.Fact)
+	case out.ConfirmLast:
+		again, err = d.confirmLast(ctx, a, g)
+	}
+	return tokens, again, err
+}
+
+func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, f events.Fact) (again bool, err error) {
+	unit := eventlog.Unit{
+		Event:  a.event(a.Log.Realm().GrantSubject(d.id), d.meta, f),
+		Expect: g.Seq,
+	}
+	if _, revoking := f.(events.GrantRevoked); revoking {
+		mark := a.event(
+			a.Log.Realm().RevokedSubject(d.id.Partition()), d.meta,
+			rules.RevocationMark(g, a.Feed.Now(d.id.Partition())),
+		)
+		unit.Marker = &mark
+	}
+	_, err = a.Log.Append(ctx, unit)
+	switch {
+	case errors.Is(err, eventlog.ErrConflict):
+		return true, nil
+	case err != nil:
+		return false, unavailable("append "+f.Type(), err)
+	}
+	return false, nil
+}
+
+// confirmLast proves an answer that writes nothing: the state is the newest
+// there is, as the leader tells, and this replica hears of revocations.
+func (d grantDecision) confirmLast(ctx context.Context, a *Authority, g fold.Grant) (again bool, err error) {
+	if err := a.Feed.PartitionFresh(ctx, d.id.Partition()); err != nil {
+		return false, unavailable("prove the partition fresh", err)
+	}
+	if a.Feed.GrantRevoked(d.id) {
+		return true, nil
+	}
+	last, ok, err := a.Log.Last(ctx, a.Log.Realm().GrantSubject(d.id))
+	if err != nil || !ok {
+		return false, unavailable("confirm on the log", err)
+	}
+	return last.Seq != g.Seq, nil
+}
+
+// alarmBehind answers a token whose MAC proves an event that the log does not
+// show. Either the reader is behind, or the log lost an acknowledged event:
+// nobody may be told that the token is bad.
+func (a *Authority) alarmBehind(id events.GrantID, refusal *rules.Refusal) error {
+	a.Logger.Error("a valid token is ahead of the log: compare the partition with its last checkpoint",
+		"grant", id.String(), "partition", int(id.Partition()), "detail", refusal.Detail)
+	return unavailable("find the token's event on the log", refusal)
+}

@@ -1,0 +1,68 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+)
+
+// What SeedDemo creates. None of it is secret: it is for trying things out on
+// one's own machine.
+const (
+	DemoRedirect      = "http://127.0.0.1:9999/callback"
+	DemoServiceSecret = "demo-service-secret" //nolint:gosec // says so
+	DemoWebSecret     = "demo-web-secret"     //nolint:gosec // says so
+	DemoUser          = "alice"
+	DemoPassword      = "wonderland" //nolint:gosec // says so
+)
+
+type demoClient struct {
+	id       string
+	secret   string
+	settings events.ClientSettings
+}
+
+func demoClients() []demoClient {
+	scope := []string{"read", "write"}
+	code := []string{rules.GrantAuthorizationCode, rules.GrantRefreshToken}
+	return []demoClient{
+		{"demo-service", DemoServiceSecret, events.ClientSettings{
+			Name: "Demo service", GrantTypes: []string{rules.GrantClientCredentials}, Scope: scope, IntrospectAny: true,
+		}},
+		{"demo-web", DemoWebSecret, events.ClientSettings{
+			Name: "Demo web application", GrantTypes: code, RedirectURIs: []string{DemoRedirect}, Scope: scope,
+		}},
+		{"demo-spa", "", events.ClientSettings{
+			Name: "Demo single-page application", Public: true, GrantTypes: code, RedirectURIs: []string{DemoRedirect},
+			Scope: scope, RequirePKCE: true, PasswordLogin: true,
+		}},
+	}
+}
+
+// SeedDemo registers the demonstration clients and user, by the same calls as
+// anybody's. What is there already stays as it is.
+func (a *Authority) SeedDemo(ctx context.Context) error {
+	seeding := Caller{Request: "demo"}
+	for _, c := range demoClients() {
+		_, _, err := a.RegisterClient(ctx, c.id, c.settings, secret.New(c.secret), seeding)
+		if err != nil && !isRefusal(err, rules.AlreadyExists) {
+			return fmt.Errorf("register %s: %w", c.id, err)
+		}
+	}
+	_, err := a.Register(ctx, Registration{
+		Username: DemoUser, Email: "alice@example.com", Password: secret.New(DemoPassword),
+	}, seeding)
+	if err != nil && !isRefusal(err, UsernameTaken) {
+		return fmt.Errorf("register %s: %w", DemoUser, err)
+	}
+	return nil
+}
+
+func isRefusal(err error, reason rules.Reason) bool {
+	var refusal *rules.Refusal
+	return errors.As(err, &refusal) && refusal.Reason == reason
+}

@@ -1,0 +1,205 @@
+package authority
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// A person is everything personal there is about a user. It is kept in a
+// bucket and never in the log, so deleting the record erases the person.
+type person struct {
+	Username string `json:"username"`
+	Email    string `json:"email,omitempty"`
+	// Password is an argon2id PHC string.
+	Password string `json:"password"`
+}
+
+// A claim reserves a user name. It counts once its user has registered.
+type claim struct {
+	User string `json:"user"`
+}
+
+// claimTimeout is how long a registration may take. A claim without a user
+// after it is left over from a crash and may be taken.
+const claimTimeout = time.Minute
+
+// people is the directory: names under a hash, records under the user's id.
+type people struct{ bucket jetstream.KeyValue }
+
+func nameKey(username string) string {
+	sum := sha256.Sum256([]byte(username))
+	return "name." + hex.EncodeToString(sum[:])
+}
+
+func personKey(user string) string { return "person." + user }
+
+// Registration is a new user, as it was sent.
+type Registration struct {
+	Username string
+	Email    string
+	Password secret.Secret
+}
+
+// Register creates a user: the name first, which makes it unique, then the
+// record, then the event. A user without the event does not exist.
+func (a *Authority) Register(ctx context.Context, r Registration, caller Caller) (fold.User, error) {
+	if err := a.requireFreshRegistry(ctx); err != nil {
+		return fold.User{}, err
+	}
+	hash, err := a.hashPassword(ctx, r.Password)
+	if err != nil {
+		return fold.User{}, err
+	}
+	id := uuid.NewString()
+	if err := a.claimName(ctx, r.Username, id); err != nil {
+		return fold.User{}, err
+	}
+	if err := a.people.put(ctx, id, person{Username: r.Username, Email: r.Email, Password: hash}); err != nil {
+		return fold.User{}, unavailable("write the person's record", err)
+	}
+	e := a.event(a.Log.Realm().UserSubject(id), caller.meta("user:"+id), events.UserRegistered{})
+	receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
+	if err != nil {
+		return fold.User{}, unavailable("append user.registered", err)
+	}
+	return fold.User{ID: id, Seq: receipt.Seq}, nil
+}
+
+func (a *Authority) hashPassword(ctx context.Context, password secret.Secret) (string, error) {
+	hash, err := a.Passwords.Hash(ctx, password)
+	if errors.Is(err, secret.ErrBusy) {
+		return "", &rules.Refusal{Reason: Busy, Detail: "password hashing"}
+	}
+	return hash, err
+}
+
+// claimName reserves a user name for a user id.
+func (a *Authority) claimName(ctx context.Context, username, id string) error {
+	key := nameKey(username)
+	value, err := json.Marshal(claim{User: id})
+	if err != nil {
+		return fmt.Errorf("encode claim: %w", err)
+	}
+	_, err = a.people.bucket.Create(ctx, key, value)
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		return wrapUnavailable("claim the user name", err)
+	}
+	entry, err := a.people.bucket.Get(ctx, key)
+	if err != nil {
+		return unavailable("read the user name's claim", err)
+	}
+	var held claim
+	if err := json.Unmarshal(entry.Value(), &held); err != nil {
+		return fmt.Errorf("decode claim: %w", err)
+	}
+	holder, err := a.user(ctx, held.User)
+	if err != nil {
+		return err
+	}
+	taken := &rules.Refusal{Reason: UsernameTaken, Parameter: "username"}
+	if holder.Exists() || a.Feed.Now(0).Sub(entry.Created()) < claimTimeout {
+		return taken
+	}
+	if _, err = a.people.bucket.Update(ctx, key, value, entry.Revision()); errors.Is(err, jetstream.ErrKeyExists) {
+		return taken
+	}
+	return wrapUnavailable("take over a left claim", err)
+}
+
+func wrapUnavailable(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return unavailable(doing, err)
+}
+
+// Login is the user with this name and password. Unknown names and wrong
+// passwords are one answer and take the same work.
+func (a *Authority) Login(ctx context.Context, username string, password secret.Secret) (fold.User, error) {
+	if err := a.requireFreshRegistry(ctx); err != nil {
+		return fold.User{}, err
+	}
+	user, record, err := a.find(ctx, username)
+	if err != nil {
+		return fold.User{}, err
+	}
+	ok, outdated, err := a.Passwords.Verify(ctx, record.Password, password)
+	switch {
+	case errors.Is(err, secret.ErrBusy):
+		return fold.User{}, &rules.Refusal{Reason: Busy, Detail: "password hashing"}
+	case err != nil:
+		return fold.User{}, err
+	case !ok || !user.Exists():
+		return fold.User{}, &rules.Refusal{Reason: WrongCredentials}
+	case user.Disabled:
+		return fold.User{}, &rules.Refusal{Reason: AccountDisabled}
+	}
+	if outdated {
+		a.rehash(ctx, user.ID, record, password)
+	}
+	return user, nil
+}
+
+// rehash stores the password under today's cost. It is worth no failed login.
+func (a *Authority) rehash(ctx context.Context, user string, record person, password secret.Secret) {
+	hash, err := a.Passwords.Hash(ctx, password)
+	if err == nil {
+		record.Password = hash
+		err = a.people.put(ctx, user, record)
+	}
+	if err != nil {
+		a.Logger.Warn("a password keeps its old hash", "user", user, "error", err)
+	}
+}
+
+// find is the user and the record of a name; zero values if there are none.
+func (a *Authority) find(ctx context.Context, username string) (fold.User, person, error) {
+	var held claim
+	var record person
+	found, err := a.people.get(ctx, nameKey(username), &held)
+	if err != nil || !found {
+		return fold.User{}, record, err
+	}
+	if _, err = a.people.get(ctx, personKey(held.User), &record); err != nil {
+		return fold.User{}, record, err
+	}
+	user, err := a.user(ctx, held.User)
+	return user, record, err
+}
+
+func (p *people) put(ctx context.Context, user string, record person) error {
+	value, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode record: %w", err)
+	}
+	_, err = p.bucket.Put(ctx, personKey(user), value)
+	return err
+}
+
+func (p *people) get(ctx context.Context, key string, v any) (found bool, err error) {
+	entry, err := p.bucket.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unavailable("read the directory", err)
+	}
+	if err := json.Unmarshal(entry.Value(), v); err != nil {
+		return false, fmt.Errorf("decode a record of the directory: %w", err)
+	}
+	return true, nil
+}

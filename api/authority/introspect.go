@@ -1,0 +1,111 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/chancery-authority/chancery/api/credential"
+	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// An Introspection is what may be said of an active token (RFC 7662 §2.2).
+type Introspection struct {
+	// Access holds the claims of an access token. A refresh token has only
+	// those that it shares with one.
+	jose.Claims
+	// Refresh says that it is a refresh token.
+	Refresh bool
+}
+
+// Introspect tells a client about a token, or nil for one that is not active,
+// not ours, or not for this client to know. It changes nothing.
+func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string) (*Introspection, error) {
+	if kind, ok := credential.KindOf(token); ok {
+		if kind != credential.RefreshToken {
+			return nil, nil
+		}
+		return a.introspectRefreshToken(ctx, c, token)
+	}
+	claims, err := a.verify(token)
+	if err != nil || !rules.MayIntrospect(c, claims.ClientID, claims.Audience) {
+		return nil, nil //nolint:nilerr // a bad token is inactive, not an error
+	}
+	active, err := a.active(ctx, claims)
+	if err != nil || !active {
+		return nil, err
+	}
+	return &Introspection{Claims: claims}, nil
+}
+
+// active reports whether a verified access token was neither revoked nor
+// lost its client or user. Everything it needs is in memory, and proved fresh.
+func (a *Authority) active(ctx context.Context, claims jose.Claims) (bool, error) {
+	if err := a.Feed.PartitionFresh(ctx, claims.Partition); err != nil {
+		return false, unavailable("prove the partition fresh", err)
+	}
+	if err := a.requireFreshRegistry(ctx); err != nil {
+		return false, err
+	}
+	if a.Feed.TokenRevoked(claims.JTI) || !claims.Grant.IsZero() && a.Feed.GrantRevoked(claims.Grant) {
+		return false, nil
+	}
+	issued := rules.IssuedTo{Client: claims.ClientID, ClientEpoch: claims.ClientEpoch, UserEpoch: claims.UserEpoch}
+	var user fold.User
+	if !claims.Grant.IsZero() {
+		issued.User = claims.Subject
+		var err error
+		if user, err = a.user(ctx, claims.Subject); err != nil {
+			return false, err
+		}
+	}
+	client, _ := a.Feed.Client(claims.ClientID)
+	return issued.InForce(client, user), nil
+}
+
+// introspectRefreshToken asks the log, not only the row: whether a refresh
+// token is spent changes with every rotation, and only its own client asks.
+func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, token string) (*Introspection, error) {
+	claims, err := a.parse(credential.RefreshToken, token)
+	if err != nil {
+		return nil, nil //nolint:nilerr // a bad token is inactive, not an error
+	}
+	g, err := a.Grant(ctx, claims.Grant)
+	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == rules.NotFound {
+		return nil, a.alarmBehind(claims.Grant, refusal)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("introspect refresh token: %w", err)
+	}
+	if !rules.MayIntrospect(c, g.Client, nil) {
+		return nil, nil
+	}
+	if err := a.Feed.PartitionFresh(ctx, claims.Grant.Partition()); err != nil {
+		return nil, unavailable("prove the partition fresh", err)
+	}
+	if a.Feed.GrantRevoked(g.ID) {
+		return nil, nil
+	}
+	owner, _ := a.Feed.Client(g.Client)
+	user, err := a.user(ctx, g.User)
+	if err != nil {
+		return nil, err
+	}
+	if owner.Disabled {
+		return nil, nil
+	}
+	holder := rules.Holder{Client: owner, User: user, Policy: a.policy(owner)}
+	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, a.Feed.Now(claims.Grant.Partition()))
+	if refusal != nil && refusal.Overturnable {
+		return nil, a.alarmBehind(claims.Grant, refusal)
+	}
+	if !active {
+		return nil, nil
+	}
+	return &Introspection{Refresh: true, Claims: jose.Claims{
+		Issuer: a.Issuer, Subject: g.User, ClientID: g.Client, Scope: g.Scope, Grant: g.ID,
+		IssuedAt: g.IssuedAt.Unix(), Expires: claims.Expires, AuthTime: g.AuthTime,
+	}}, nil
+}

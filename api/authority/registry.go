@@ -1,0 +1,145 @@
+package authority
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// change makes one decision about a client or user durable and waits until
+// this replica's own feed has it, so that the next request sees it. decide
+// gives nil for no change.
+func change[S folder[S]](
+	ctx context.Context, a *Authority, s events.Subject, state S, seq func(S) uint64, caller Caller,
+	decide func(S) (events.Fact, *rules.Refusal),
+) (S, error) {
+	for range maxDecisions {
+		state, err := catchUp(ctx, a.Log, s, state, seq(state))
+		if err != nil {
+			return state, unavailable("read the registry", err)
+		}
+		fact, refusal := decide(state)
+		if refusal != nil {
+			return state, refusal
+		}
+		if fact == nil {
+			return state, wrapUnavailable("follow the registry", a.Feed.Wait(ctx, a.Log.Realm().RegistryStream(), seq(state)))
+		}
+		e := a.event(s, caller.meta("admin"), fact)
+		receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e, Expect: seq(state)})
+		if errors.Is(err, eventlog.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return state, unavailable("append "+fact.Type(), err)
+		}
+		if err := a.Feed.Wait(ctx, a.Log.Realm().RegistryStream(), receipt.Seq); err != nil {
+			return state, unavailable("follow the registry", err)
+		}
+		state, err = catchUp(ctx, a.Log, s, state, seq(state))
+		return state, wrapUnavailable("read the registry", err)
+	}
+	return state, unavailable("decide on the registry", errors.New("others keep writing to it"))
+}
+
+func (a *Authority) changeClient(ctx context.Context, id string, caller Caller, decide func(fold.Client) (events.Fact, *rules.Refusal)) (fold.Client, error) {
+	if !events.ValidID(id) {
+		return fold.Client{}, &rules.Refusal{Reason: rules.BadParameter, Parameter: "client_id", Detail: "not a client id"}
+	}
+	known, _ := a.Feed.Client(id)
+	seq := func(c fold.Client) uint64 { return c.Seq }
+	return change(ctx, a, a.Log.Realm().ClientSubject(id), known, seq, caller, decide)
+}
+
+// RegisterClient creates a client. A confidential one gets a secret, which is
+// told once: the one given, or a generated one if that is zero.
+func (a *Authority) RegisterClient(ctx context.Context, id string, s events.ClientSettings, given secret.Secret, caller Caller) (fold.Client, secret.Secret, error) {
+	text, added := a.newSecret(id, given)
+	client, err := a.changeClient(ctx, id, caller, func(c fold.Client) (events.Fact, *rules.Refusal) {
+		return rules.RegisterClient(c, id, s, &added, a.SigningAlgs)
+	})
+	if err != nil || s.Public {
+		return client, secret.Secret{}, err
+	}
+	return client, text, nil
+}
+
+func (a *Authority) newSecret(client string, given secret.Secret) (secret.Secret, events.ClientSecretAdded) {
+	if given.IsZero() {
+		given = secret.NewClientSecret()
+	}
+	hash, keyID := a.Secrets.Hash(client, given)
+	return given, events.ClientSecretAdded{ID: rand.Text()[:8], Hash: hash, KeyID: keyID}
+}
+
+// UpdateClient replaces a client's settings.
+func (a *Authority) UpdateClient(ctx context.Context, id string, s events.ClientSettings, caller Caller) (fold.Client, error) {
+	return a.changeClient(ctx, id, caller, func(c fold.Client) (events.Fact, *rules.Refusal) {
+		return rules.UpdateClient(c, s, a.SigningAlgs)
+	})
+}
+
+// DisableClient stops a client and ends everything it holds.
+func (a *Authority) DisableClient(ctx context.Context, id string, caller Caller) (fold.Client, error) {
+	return a.changeClient(ctx, id, caller, rules.DisableClient)
+}
+
+// EnableClient lets a client start again, with nothing of what it held.
+func (a *Authority) EnableClient(ctx context.Context, id string, caller Caller) (fold.Client, error) {
+	return a.changeClient(ctx, id, caller, rules.EnableClient)
+}
+
+// AddClientSecret gives a client a second secret and tells it once.
+func (a *Authority) AddClientSecret(ctx context.Context, id string, caller Caller) (secretID string, text secret.Secret, err error) {
+	text, added := a.newSecret(id, secret.Secret{})
+	_, err = a.changeClient(ctx, id, caller, func(c fold.Client) (events.Fact, *rules.Refusal) {
+		return rules.AddClientSecret(c, added)
+	})
+	return added.ID, text, err
+}
+
+// DropClientSecret ends a secret.
+func (a *Authority) DropClientSecret(ctx context.Context, id, secretID string, caller Caller) error {
+	_, err := a.changeClient(ctx, id, caller, func(c fold.Client) (events.Fact, *rules.Refusal) {
+		return rules.DropClientSecret(c, secretID)
+	})
+	return err
+}
+
+func (a *Authority) changeUser(ctx context.Context, id string, caller Caller, decide func(fold.User) (events.Fact, *rules.Refusal)) (fold.User, error) {
+	if !events.ValidID(id) {
+		return fold.User{}, fmt.Errorf("change user: %w", &rules.Refusal{Reason: rules.BadParameter, Parameter: "user_id"})
+	}
+	known, _ := a.Feed.User(id)
+	seq := func(u fold.User) uint64 { return u.Seq }
+	return change(ctx, a, a.Log.Realm().UserSubject(id), known, seq, caller, decide)
+}
+
+// DisableUser stops a user and ends everything issued in their name.
+func (a *Authority) DisableUser(ctx context.Context, id string, caller Caller) (fold.User, error) {
+	return a.changeUser(ctx, id, caller, rules.DisableUser)
+}
+
+// EnableUser lets a user start again, with nothing of what was issued before.
+func (a *Authority) EnableUser(ctx context.Context, id string, caller Caller) (fold.User, error) {
+	return a.changeUser(ctx, id, caller, rules.EnableUser)
+}
+
+// Clients are all that are registered, by id.
+func (a *Authority) Clients() []fold.Client { return a.Feed.Clients() }
+
+// Client is one client as this replica knows it.
+func (a *Authority) Client(id string) (fold.Client, error) {
+	c, ok := a.Feed.Client(id)
+	if !ok {
+		return c, &rules.Refusal{Reason: rules.NotFound, Parameter: "client_id"}
+	}
+	return c, nil
+}

@@ -1,0 +1,111 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/credential"
+	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// Revoke ends a token for its client (RFC 7009 §2). A token that is not ours,
+// or dead already, is no error: the client's purpose is achieved. Nil means
+// that the revocation, if there was anything to revoke, is durable.
+func (a *Authority) Revoke(ctx context.Context, c fold.Client, token string, caller Caller) error {
+	if kind, ok := credential.KindOf(token); ok {
+		return a.revokeCredential(ctx, c, kind, token, caller)
+	}
+	claims, err := a.verify(token)
+	if err != nil {
+		return nil
+	}
+	return a.revokeAccessToken(ctx, c, claims, caller)
+}
+
+func (a *Authority) revokeCredential(ctx context.Context, c fold.Client, kind credential.Kind, token string, caller Caller) error {
+	if kind != credential.RefreshToken {
+		return nil
+	}
+	claims, err := a.parse(kind, token)
+	if err != nil {
+		return nil
+	}
+	d := grantDecision{
+		id:   claims.Grant,
+		meta: caller.meta(clientActor(c.ID)),
+		decide: func(g fold.Grant, _ fold.User, now time.Time) rules.Outcome {
+			return rules.RevokeRefreshToken(g, c, claims.Generation, now)
+		},
+	}
+	_, err = d.run(ctx, a)
+	return err
+}
+
+// revokeAccessToken ends one access token and not its grant.
+func (a *Authority) revokeAccessToken(ctx context.Context, c fold.Client, claims jose.Claims, caller Caller) error {
+	if claims.ClientID != c.ID {
+		return &rules.Refusal{Reason: rules.TokenOfAnotherClient, Parameter: "token"}
+	}
+	e := a.event(a.Log.Realm().RevokedSubject(claims.Partition), caller.meta(clientActor(c.ID)), events.AccessTokenRevoked{
+		JTI: claims.JTI, Client: c.ID, Until: claims.Expires,
+	})
+	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
+		return unavailable("append "+e.Fact.Type(), err)
+	}
+	return nil
+}
+
+// Grant is the state of a grant, confirmed on the log, for an administrator.
+func (a *Authority) Grant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
+	g, err := a.Reader.Grant(ctx, id)
+	if err != nil {
+		return g, unavailable("read the grant", err)
+	}
+	if g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, g.Seq); err != nil {
+		return g, unavailable("catch up with the grant", err)
+	}
+	if !g.Exists() {
+		return g, &rules.Refusal{Reason: rules.NotFound, Parameter: "grant"}
+	}
+	return g, nil
+}
+
+// RevokeGrant ends a grant for an administrator.
+func (a *Authority) RevokeGrant(ctx context.Context, id events.GrantID, caller Caller) error {
+	if _, err := a.Grant(ctx, id); err != nil {
+		return err
+	}
+	d := grantDecision{
+		id:     id,
+		meta:   caller.meta("admin"),
+		decide: func(g fold.Grant, _ fold.User, _ time.Time) rules.Outcome { return rules.RevokeGrant(g) },
+	}
+	_, err := d.run(ctx, a)
+	return err
+}
+
+// verify verifies an access token's text, without revocations.
+func (a *Authority) verify(token string) (jose.Claims, error) {
+	claims, err := a.Keys.Verifier().Verify(token, a.Feed.Now(0))
+	if err != nil {
+		return claims, err
+	}
+	if !a.hasPartition(claims.Partition) {
+		return claims, errors.New("of a partition that there is not")
+	}
+	return claims, nil
+}
+
+func (a *Authority) hasPartition(p events.Partition) bool {
+	for _, have := range a.Log.Partitions() {
+		if have == p {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,184 @@
+package authority
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/credential"
+	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// Tokens is the answer to a token request (RFC 6749 §5.1). It holds secrets
+// and must not be logged.
+type Tokens struct {
+	AccessToken string
+	// RefreshToken is empty where none is issued.
+	RefreshToken string
+	// ExpiresIn is the rest of the access token's life.
+	ExpiresIn time.Duration
+	Scope     []string
+}
+
+// A TokenRequest is what every grant type has: an authenticated client, and
+// what it asks the answer to be narrowed to.
+type TokenRequest struct {
+	Client   fold.Client
+	Scope    []string
+	Audience []string
+	Caller   Caller
+}
+
+// RedeemCode answers a code exchange (RFC 6749 §4.1.3) with the PKCE verifier,
+// if there is one.
+func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redirectURI, verifier string) (*Tokens, error) {
+	claims, err := a.parse(credential.Code, code)
+	if err != nil {
+		return nil, &rules.Refusal{Reason: rules.InvalidCode, Parameter: "code", Detail: err.Error()}
+	}
+	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
+		return rules.RedeemCode(g, rules.CodeExchange{
+			Holder: h, RedirectURI: redirectURI, Verifier: verifier, Scope: r.Scope, Audience: r.Audience,
+			Origin: a.origin(claims.Grant, r.Caller), Issuer: a.Issuer, Now: now,
+		}, m)
+	})
+}
+
+// Refresh answers a refresh (RFC 6749 §6).
+func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken string) (*Tokens, error) {
+	claims, err := a.parse(credential.RefreshToken, refreshToken)
+	if err != nil {
+		return nil, &rules.Refusal{Reason: rules.InvalidRefreshToken, Parameter: "refresh_token", Detail: err.Error()}
+	}
+	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
+		return rules.RefreshToken(g, rules.Refresh{
+			Holder: h, Generation: claims.Generation, Scope: r.Scope, Audience: r.Audience,
+			Origin: a.origin(claims.Grant, r.Caller), Issuer: a.Issuer, Now: now,
+		}, m)
+	})
+}
+
+// ClientCredentials answers a client that asks for itself (RFC 6749 §4.4).
+func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tokens, error) {
+	m, err := a.minting(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	p := events.SpreadPartition(r.Client.ID, len(a.Log.Partitions()))
+	now := a.Feed.Now(p)
+	fact, refusal := rules.IssueClientCredentials(rules.ClientCredentials{
+		Client: r.Client, Policy: a.policy(r.Client), Scope: r.Scope, Audience: r.Audience, Issuer: a.Issuer, Now: now,
+	}, m)
+	if refusal != nil {
+		return nil, refusal
+	}
+	text, err := a.sign(fact.KID, jose.Claims{
+		Issuer: a.Issuer, Subject: fact.Subject, Audience: fact.Audience, JTI: fact.JTI,
+		IssuedAt: fact.IssuedAt, Expires: fact.Expires, ClientID: fact.Client, Scope: fact.Scope,
+		Partition: p, ClientEpoch: fact.ClientEpoch,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := a.event(a.Log.Realm().IssuedSubject(p, r.Client.ID), r.Caller.meta(clientActor(r.Client.ID)), *fact)
+	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
+		return nil, unavailable("append "+fact.Type(), err)
+	}
+	return &Tokens{AccessToken: text, ExpiresIn: time.Unix(fact.Expires, 0).Sub(now), Scope: fact.Scope}, nil
+}
+
+// issueFromGrant runs the decision of a rule about a grant for its client.
+func (a *Authority) issueFromGrant(
+	ctx context.Context, id events.GrantID, r TokenRequest,
+	rule func(fold.Grant, rules.Holder, time.Time, rules.Minting) rules.Outcome,
+) (*Tokens, error) {
+	m, err := a.minting(r.Client)
+	if err != nil {
+		return nil, err
+	}
+	d := grantDecision{
+		id:     id,
+		meta:   r.Caller.meta(clientActor(r.Client.ID)),
+		render: a.render,
+		decide: func(g fold.Grant, u fold.User, now time.Time) rules.Outcome {
+			h := rules.Holder{Client: r.Client, User: u, Policy: a.policy(r.Client)}
+			return rule(g, h, now, m)
+		},
+	}
+	return d.run(ctx, a)
+}
+
+// parse verifies a code or refresh token without any I/O, so that garbage and
+// dead ones cost nothing.
+func (a *Authority) parse(k credential.Kind, text string) (credential.Claims, error) {
+	ring, _ := a.Keys.MAC()
+	claims, err := ring.Parse(k, text)
+	if err != nil {
+		return claims, err
+	}
+	if a.Feed.Now(claims.Grant.Partition()).Unix() >= claims.Expires {
+		return claims, fmt.Errorf("expired at %d", claims.Expires)
+	}
+	return claims, nil
+}
+
+// minting draws what new tokens of a client are made with.
+func (a *Authority) minting(c fold.Client) (rules.Minting, error) {
+	alg := c.SigningAlg
+	if alg == "" {
+		alg = a.SigningAlgs[0]
+	}
+	key, err := a.Keys.Signer(alg)
+	if err != nil {
+		return rules.Minting{}, fmt.Errorf("choose a signing key: %w", err)
+	}
+	_, mac := a.Keys.MAC()
+	return rules.Minting{JTI: rand.Text(), KID: key.Public().ID, MACKey: mac}, nil
+}
+
+// render makes the tokens of an issuance. Everything in them comes from the
+// grant and the issuance, never from present keys or policy, so that the
+// same issuance always gives the same tokens (signed anew).
+func (a *Authority) render(g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error) {
+	text, err := a.sign(i.KID, jose.Claims{
+		Issuer: a.Issuer, Subject: g.User, Audience: i.Audience, JTI: i.JTI,
+		IssuedAt: i.IssuedAt, Expires: i.Expires, ClientID: g.Client, Scope: i.Scope,
+		AuthTime: g.AuthTime, AMR: g.AMR, Grant: g.ID, Partition: g.ID.Partition(),
+		ClientEpoch: g.ClientEpoch, UserEpoch: g.UserEpoch,
+	})
+	if err != nil {
+		return nil, err
+	}
+	t := &Tokens{AccessToken: text, ExpiresIn: time.Unix(i.Expires, 0).Sub(now), Scope: i.Scope}
+	if i.HasRefresh() {
+		ring, _ := a.Keys.MAC()
+		t.RefreshToken, err = ring.Render(credential.RefreshToken, credential.Claims{
+			Grant: g.ID, Generation: i.Generation, Expires: g.Expires, MACKey: i.MACKey,
+		})
+	}
+	return t, err
+}
+
+// sign signs with the key of an event. A key that was dropped since signs
+// nothing; the present one of the same algorithm takes its place.
+func (a *Authority) sign(kid string, c jose.Claims) (string, error) {
+	key, err := a.Keys.SignerByID(kid)
+	if err != nil {
+		return "", fmt.Errorf("find signing key: %w", err)
+	}
+	text, err := jose.Sign(key, c)
+	if err != nil {
+		return "", fmt.Errorf("sign access token: %w", err)
+	}
+	return text, nil
+}
+
+// origin is the keyed hash of the caller's address within a grant.
+func (a *Authority) origin(id events.GrantID, c Caller) string {
+	return a.Addresses.Hash(id.String(), c.Address)
+}

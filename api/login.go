@@ -1,0 +1,213 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/mail"
+	"net/url"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// Bounds of the Login API, in characters.
+const (
+	maxUsername = 255
+	minPassword = 6
+	maxPassword = 100
+	maxEmail    = 254
+	minState    = 8
+	maxState    = 1024
+)
+
+// credentials is the JSON body of a login. Members of other names are ignored,
+// as clients send some.
+type credentials struct {
+	Username string        `json:"username"`
+	Password secret.Secret `json:"password"`
+	Email    string        `json:"email"`
+}
+
+// check bounds what is hashed and stored.
+func (b credentials) check() *rules.Refusal {
+	switch {
+	case b.Username == "":
+		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "username"}
+	case utf8.RuneCountInString(b.Username) > maxUsername || hasControl(b.Username):
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "username"}
+	case b.Password.IsZero():
+		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "password"}
+	case utf8.RuneCountInString(b.Password.Reveal()) > maxPassword:
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "password"}
+	}
+	return nil
+}
+
+// checkNew is check, and what is asked of a new account only.
+func (b credentials) checkNew() *rules.Refusal {
+	if refusal := b.check(); refusal != nil {
+		return refusal
+	}
+	if utf8.RuneCountInString(b.Password.Reveal()) < minPassword {
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "password", Detail: "too short"}
+	}
+	if b.Email == "" {
+		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "email"}
+	}
+	if parsed, err := mail.ParseAddress(b.Email); err != nil || parsed.Address != b.Email || len(b.Email) > maxEmail {
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "email"}
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	for _, r := range s {
+		if isControl(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// loginURL is the Login API's answer to a call that issues a code.
+type loginURL struct {
+	LoginURL string `json:"login_url"`
+}
+
+// codeRequest reads the query of a call that issues a code, and refuses what is
+// wrong with it before a password is looked at.
+func (s *Server) codeRequest(c echo.Context) (authority.AuthorizationRequest, string, error) {
+	var none authority.AuthorizationRequest
+	f, refusal := parseQuery(c.Request())
+	if refusal != nil {
+		return none, "", asError(refusal)
+	}
+	request, err := s.authorizationRequest(c, f)
+	if err != nil {
+		return none, "", err
+	}
+	state := f.get("state")
+	if n := utf8.RuneCountInString(state); n < minState || n > maxState {
+		return none, "", asError(&rules.Refusal{Reason: stateTooShort, Parameter: "state"})
+	}
+	responseType, refusal := f.require("response_type")
+	if refusal != nil {
+		return none, "", asError(refusal)
+	}
+	if responseType != "code" {
+		return none, "", asError(&rules.Refusal{Reason: unsupportedResponse, Parameter: "response_type"})
+	}
+	return request, state, s.authority.CheckCodeRequest(request)
+}
+
+func (s *Server) authorizationRequest(c echo.Context, f form) (authority.AuthorizationRequest, error) {
+	request := authority.AuthorizationRequest{
+		RedirectURI: f.get("redirect_uri"), Challenge: f.get("code_challenge"), Caller: caller(c),
+	}
+	id, refusal := f.require("client_id")
+	if refusal != nil {
+		return request, asError(refusal)
+	}
+	var err error
+	if request.Client, err = s.authority.FindClient(c.Request().Context(), id); err != nil {
+		return request, err
+	}
+	if refusal = rules.ParseChallenge(request.Challenge, f.get("code_challenge_method")); refusal != nil {
+		return request, asError(refusal)
+	}
+	request.Scope, request.Audience, refusal = targets(f)
+	return request, asError(refusal)
+}
+
+// loginRegister registers a user and answers with a code for them.
+func (s *Server) loginRegister(c echo.Context) error {
+	request, state, err := s.codeRequest(c)
+	if err != nil {
+		return err
+	}
+	var body credentials
+	if refusal := parseJSON(c.Response(), c.Request(), &body, false); refusal != nil {
+		return asError(refusal)
+	}
+	if refusal := body.checkNew(); refusal != nil {
+		return asError(refusal)
+	}
+	user, err := s.authority.Register(c.Request().Context(), authority.Registration{
+		Username: body.Username, Email: body.Email, Password: body.Password,
+	}, request.Caller)
+	if err != nil {
+		return err
+	}
+	return s.answerCode(c, request, state, user)
+}
+
+// loginCode checks a user's password and answers with a code.
+func (s *Server) loginCode(c echo.Context) error {
+	request, state, err := s.codeRequest(c)
+	if err != nil {
+		return err
+	}
+	user, err := s.login(c)
+	if err != nil {
+		return err
+	}
+	return s.answerCode(c, request, state, user)
+}
+
+func (s *Server) login(c echo.Context) (fold.User, error) {
+	var body credentials
+	if refusal := parseJSON(c.Response(), c.Request(), &body, false); refusal != nil {
+		return fold.User{}, asError(refusal)
+	}
+	if refusal := body.check(); refusal != nil {
+		return fold.User{}, asError(refusal)
+	}
+	return s.authority.Login(c.Request().Context(), body.Username, body.Password)
+}
+
+func (s *Server) answerCode(c echo.Context, r authority.AuthorizationRequest, state string, user fold.User) error {
+	code, err := s.authority.OpenWithCode(c.Request().Context(), r, user)
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(code.RedirectURI)
+	if err != nil {
+		return fmt.Errorf("parse the client's redirect URI: %w", err)
+	}
+	q := u.Query()
+	q.Set("code", code.Text)
+	q.Set("state", state)
+	q.Set("iss", s.parts.Settings.Issuer) // RFC 9207
+	u.RawQuery = q.Encode()
+	return c.JSON(http.StatusOK, loginURL{u.String()})
+}
+
+// loginToken checks a user's password and answers a first-party public client
+// with tokens at once.
+func (s *Server) loginToken(c echo.Context) error {
+	f, refusal := parseQuery(c.Request())
+	if refusal != nil {
+		return asError(refusal)
+	}
+	request, err := s.authorizationRequest(c, f)
+	if err != nil {
+		return err
+	}
+	if refusal := rules.CheckPasswordLogin(request.Client); refusal != nil {
+		return asError(refusal)
+	}
+	user, err := s.login(c)
+	if err != nil {
+		return err
+	}
+	tokens, err := s.authority.OpenWithPassword(c.Request().Context(), request, user)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newTokenResponse(tokens, "bearer"))
+}

@@ -1,0 +1,63 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chancery-authority/chancery/api/rules"
+)
+
+// metadata of the authority (RFC 8414 §2). Only what works is in it.
+type metadata struct {
+	Issuer                string   `json:"issuer"`
+	TokenEndpoint         string   `json:"token_endpoint"`
+	JWKS                  string   `json:"jwks_uri"`
+	IntrospectionEndpoint string   `json:"introspection_endpoint"`
+	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	GrantTypes            []string `json:"grant_types_supported"`
+	ResponseTypes         []string `json:"response_types_supported"`
+	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
+	IntrospectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	RevokeAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
+	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+}
+
+// basePath is the issuer's path, below which all its endpoints are.
+func (s *Server) basePath() string {
+	u, err := url.Parse(s.parts.Settings.Issuer)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(u.EscapedPath(), "/")
+}
+
+func (s *Server) metadata(c echo.Context) error {
+	base := strings.TrimSuffix(s.parts.Settings.Issuer, "/")
+	confidential := []string{"client_secret_basic", "client_secret_post"}
+	all := append(slices.Clone(confidential), "none")
+	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
+	return c.JSON(http.StatusOK, metadata{
+		Issuer:                s.parts.Settings.Issuer,
+		TokenEndpoint:         base + "/oauth2/token",
+		JWKS:                  base + "/oauth2/jwks",
+		IntrospectionEndpoint: base + "/oauth2/introspect",
+		RevocationEndpoint:    base + "/oauth2/revoke",
+		GrantTypes:            []string{rules.GrantAuthorizationCode, rules.GrantRefreshToken, rules.GrantClientCredentials},
+		ResponseTypes:         []string{"code"},
+		TokenAuthMethods:      all,
+		IntrospectAuthMethods: confidential,
+		RevokeAuthMethods:     all,
+		ChallengeMethods:      []string{rules.ChallengeMethodS256},
+	})
+}
+
+// jwks is the set of keys that verify access tokens (RFC 7517 §5). It is
+// cached for less time than a key is announced before its first use.
+func (s *Server) jwks(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
+	return c.JSONBlob(http.StatusOK, s.keys.JWKS())
+}

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chancery-authority/chancery/api/authority"
+)
+
+const requestIDKey = "request-id"
+
+// identify gives every request an id of our own. One that was sent is not
+// taken: it would let a stranger write into the audit.
+func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id := rand.Text()
+		c.Set(requestIDKey, id)
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		return next(c)
+	}
+}
+
+func requestID(c echo.Context) string {
+	id, _ := c.Get(requestIDKey).(string)
+	return id
+}
+
+// traceparent is W3C Trace Context §3.2's version 00.
+var traceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+func caller(c echo.Context) authority.Caller {
+	addr, _ := netip.ParseAddr(c.RealIP())
+	made := authority.Caller{Request: requestID(c), Address: addr}
+	if t := c.Request().Header.Get("Traceparent"); traceparent.MatchString(t) {
+		made.Trace = t
+	}
+	return made
+}
+
+// recoverPanic makes a panic a server error with a request id, and logs where.
+func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				s.parts.Logger.Error("panic", "request", requestID(c), "stack", string(debug.Stack()))
+				err = fmt.Errorf("panic of type %T", r)
+			}
+		}()
+		return next(c)
+	}
+}
+
+// secureHeaders go with every answer. There is nothing here to show in a page.
+func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		h.Set(echo.HeaderReferrerPolicy, "no-referrer")
+		h.Set(echo.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
+		return next(c)
+	}
+}
+
+// limitTime bounds the work on a request. A stream of events ends with its
+// client.
+func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if c.Path() == "/admin/v1/events" {
+			return next(c)
+		}
+		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
+		return next(c)
+	}
+}
+
+// ipExtractor is the address of the connection, or what trusted proxies say.
+func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
+	if len(trusted) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range trusted {
+		options = append(options, echo.TrustIPRange(&net.IPNet{
+			IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
+		}))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
+}

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/keys"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector"
+)
+
+// requestTimeout bounds the work on one request. It is shorter than the time a
+// claim on a user name is held.
+const requestTimeout = 15 * time.Second
+
+// readyTimeout bounds a health check.
+const readyTimeout = 3 * time.Second
+
+// Parts is what a Server is built on. They belong to the process, which closes
+// them after the Server.
+type Parts struct {
+	Settings config.Settings
+	Log      *eventlog.Log
+	Reader   projector.Reader
+	// KeyRing holds the key-encryption keys.
+	KeyRing *secret.Ring
+	// AdminKey is the bearer token of the admin listener.
+	AdminKey secret.Secret
+	// Passwords is the cost of hashing; the zero value is the default.
+	Passwords secret.PasswordConfig
+	// FeedGate, if there is one, holds back every batch of the feed, for tests
+	// of a replica that is behind.
+	FeedGate func(ctx context.Context, stream string) error
+	// Ready says what else keeps the process from serving, and Status what else
+	// it shows to administrators. Both may be nil.
+	Ready  func(context.Context) error
+	Status func() any
+	Logger *slog.Logger
+}
+
+// Open starts the feed, makes or loads the keys, and returns a Server that is
+// ready to answer. Close it before its parts.
+func Open(ctx context.Context, p Parts) (*Server, error) {
+	feed, err := projector.OpenFeed(ctx, p.Log, projector.FeedConfig{
+		Bound: p.Settings.FreshnessBound, Source: p.Settings.Issuer, NewID: rand.Text, Gate: p.FeedGate, Logger: p.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the feed: %w", err)
+	}
+	s, err := open(ctx, p, feed)
+	if err != nil {
+		feed.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
+	manager, err := openKeys(ctx, p, feed)
+	if err != nil {
+		return nil, err
+	}
+	passwords, err := secret.NewPasswords(p.Passwords)
+	if err != nil {
+		return nil, err
+	}
+	a, err := authority.New(ctx, authority.Config{
+		Issuer: p.Settings.Issuer, Policy: p.Settings.Policy(), SigningAlgs: p.Settings.SigningAlgorithms,
+		Log: p.Log, Reader: p.Reader, Feed: feed, Keys: manager,
+		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
+		Passwords: passwords, Logger: p.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newServer(p, a, manager, feed), nil
+}
+
+// openKeys makes or loads the keys and keeps them as the feed tells.
+func openKeys(ctx context.Context, p Parts, feed *projector.Feed) (*keys.Manager, error) {
+	cfg := keys.Config{
+		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, NewID: rand.Text, Logger: p.Logger,
+		Wait: func(ctx context.Context, seq uint64) error {
+			return feed.Wait(ctx, p.Log.Realm().RegistryStream(), seq)
+		},
+	}
+	for _, name := range p.Settings.SigningAlgorithms {
+		alg, err := jose.ParseAlg(name)
+		if err != nil {
+			return nil, fmt.Errorf("signing algorithms: %w", err)
+		}
+		cfg.Algs = append(cfg.Algs, alg)
+	}
+	return keys.Open(ctx, cfg)
+}

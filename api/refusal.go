@@ -1,0 +1,89 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/rules"
+)
+
+// Reasons that only the edge has: what is wrong before any rule is asked.
+const (
+	malformedRequest     rules.Reason = "malformed_request"
+	duplicateParameter   rules.Reason = "duplicate_parameter"
+	queryParameter       rules.Reason = "parameter_in_query"
+	wrongContentType     rules.Reason = "wrong_content_type"
+	bodyTooLarge         rules.Reason = "body_too_large"
+	manyAuthentications  rules.Reason = "several_client_authentications"
+	unsupportedGrantType rules.Reason = "unsupported_grant_type"
+	unsupportedResponse  rules.Reason = "unsupported_response_type"
+	stateTooShort        rules.Reason = "state_too_short"
+	noRoute              rules.Reason = "no_route"
+	wrongMethod          rules.Reason = "wrong_method"
+)
+
+// An answer is how one reason is told to a client, in each dialect.
+type answer struct {
+	// status and code are RFC 6749 §5.2's, or those of the RFC named.
+	status int
+	code   string
+	// loginStatus and loginCode are the Login API's.
+	loginStatus int
+	loginCode   string
+	// description is fixed text within RFC 6749's character set. It never
+	// holds anything that was sent; the parameter's name is put before it.
+	description string
+}
+
+// Error codes of RFC 6749 §5.2 and its extensions.
+const (
+	codeInvalidRequest     = "invalid_request"
+	codeInvalidClient      = "invalid_client"
+	codeInvalidGrant       = "invalid_grant"
+	codeUnauthorizedClient = "unauthorized_client"
+	codeUnsupportedGrant   = "unsupported_grant_type"
+	codeInvalidScope       = "invalid_scope"
+	codeInvalidTarget      = "invalid_target" // RFC 8707 §2
+	codeAccessDenied       = "access_denied"
+	codeServerError        = "server_error"
+	codeUnavailable        = "temporarily_unavailable"
+)
+
+// answers is the one place where a refusal becomes a status and a code.
+var answers = map[rules.Reason]answer{
+	malformedRequest:     {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "the request is malformed"},
+	duplicateParameter:   {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "sent more than once"},
+	queryParameter:       {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "belongs in the body, not in the query"},
+	wrongContentType:     {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "the content type is not the one expected"},
+	bodyTooLarge:         {http.StatusRequestEntityTooLarge, codeInvalidRequest, http.StatusBadRequest, "0", "the body is too large"},
+	manyAuthentications:  {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "more than one client authentication method"},
+	unsupportedGrantType: {http.StatusBadRequest, codeUnsupportedGrant, http.StatusBadRequest, "0", "not a grant type of this server"},
+	unsupportedResponse:  {http.StatusBadRequest, "unsupported_response_type", http.StatusBadRequest, "0", "not a response type of this server"},
+	stateTooShort:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-022", "missing or shorter than 8 characters"},
+	noRoute:              {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
+	wrongMethod:          {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusBadRequest, "0", "the method is not allowed here"},
+
+	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
+	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},
+	authority.WrongCredentials:           {http.StatusBadRequest, codeInvalidGrant, http.StatusUnauthorized, "003-001", "wrong username or password"},
+	authority.AccountDisabled:            {http.StatusBadRequest, codeAccessDenied, http.StatusUnauthorized, "010-026", "the account is disabled"},
+	authority.UsernameTaken:              {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-003", "the user name is taken"},
+	authority.Unavailable:                {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
+	authority.ServerError:                {http.StatusInternalServerError, codeServerError, http.StatusTeapot, "004-001", "Something went wrong."},
+	authority.Busy:                       {http.StatusTooManyRequests, "too_many_requests", http.StatusTooManyRequests, "0", "too many requests: try again in a moment"},
+
+	rules.MissingParameter:     {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "required"},
+	rules.BadParameter:         {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "not a valid value"},
+	rules.UnauthorizedClient:   {http.StatusBadRequest, codeUnauthorizedClient, http.StatusUnprocessableEntity, "003-020", "the client may not do this"},
+	rules.InvalidScope:         {http.StatusBadRequest, codeInvalidScope, http.StatusUnprocessableEntity, "0", "more than the client or the grant may have"},
+	rules.InvalidTarget:        {http.StatusBadRequest, codeInvalidTarget, http.StatusUnprocessableEntity, "0", "not a target that the client or the grant may have"},
+	rules.RedirectNotAllowed:   {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-023", "not registered for the client"},
+	rules.ChallengeRequired:    {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "PKCE with S256 is required"},
+	rules.InvalidCode:          {http.StatusBadRequest, codeInvalidGrant, http.StatusBadRequest, "010-023", "the code is invalid, expired, used, or not for this request"},
+	rules.InvalidRefreshToken:  {http.StatusBadRequest, codeInvalidGrant, http.StatusBadRequest, "010-023", "the refresh token is invalid, expired, revoked or used"},
+	rules.TokenOfAnotherClient: {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-023", "not a token of this client"},
+	rules.BehindTheToken:       {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
+	rules.AlreadyExists:        {http.StatusConflict, "already_exists", http.StatusUnprocessableEntity, "003-003", "already exists"},
+	rules.NotFound:             {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is no such thing"},
+	rules.Conflict:             {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "not possible in the present state"},
+}

@@ -1,0 +1,111 @@
+// Package api is the edge: Echo, the dialects that clients speak, and the
+// administrators' interface. What it answers is decided in package authority
+// and its rules.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/keys"
+	"github.com/chancery-authority/chancery/projector"
+)
+
+// maxClockSkew is how far a replica's clock may be off the log's.
+const maxClockSkew = time.Second
+
+// A Server has the two handlers of the process: one for clients, one for
+// administrators.
+type Server struct {
+	parts     Parts
+	authority *authority.Authority
+	keys      *keys.Manager
+	feed      *projector.Feed
+	public    *echo.Echo
+	admin     *echo.Echo
+	stop      context.CancelFunc
+	done      sync.WaitGroup
+}
+
+func newServer(p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Server{parts: p, authority: a, keys: k, feed: f, stop: stop}
+	s.done.Go(func() { s.followKeys(ctx) })
+	s.public, s.admin = s.newEcho(), s.newEcho()
+	s.publicRoutes(s.public)
+	s.adminRoutes(s.admin)
+	return s
+}
+
+// Close stops following the log. Answer nothing after it.
+func (s *Server) Close() {
+	s.stop()
+	s.done.Wait()
+	s.feed.Close()
+}
+
+// followKeys takes over every change of the keys that the feed tells of.
+func (s *Server) followKeys(ctx context.Context) {
+	changes := make(chan struct{}, 1)
+	s.done.Go(func() { s.keys.Follow(ctx, changes) })
+	for {
+		changed := s.feed.KeysChanged()
+		select {
+		case changes <- struct{}{}:
+		default:
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Ready is nil if the server can answer now: its feed is fresh, its keys are
+// all there and its clock is the log's.
+func (s *Server) Ready(ctx context.Context) error {
+	errs := []error{s.keys.Err(), s.feed.Err(), s.feed.RegistryFresh(ctx)}
+	for _, p := range s.parts.Log.Partitions() {
+		errs = append(errs, s.feed.PartitionFresh(ctx, p))
+	}
+	if skew := s.feed.ClockSkew(); skew.Abs() > maxClockSkew {
+		errs = append(errs, fmt.Errorf("the clock is %s off the log's", skew))
+	}
+	if s.parts.Ready != nil {
+		errs = append(errs, s.parts.Ready(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// SeedDemo registers the demonstration clients and user.
+func (s *Server) SeedDemo(ctx context.Context) error { return s.authority.SeedDemo(ctx) }
+
+// Public serves clients.
+func (s *Server) Public() http.Handler { return s.public }
+
+// Admin serves administrators, and health checks.
+func (s *Server) Admin() http.Handler { return s.admin }
+
+func (s *Server) newEcho() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = ipExtractor(s.parts.Settings.TrustedProxies)
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		// Only what no route's dialect has answered comes here.
+		if !c.Response().Committed {
+			p := asProblem(err)
+			s.logProblem(c, p)
+			_ = oauthDialect(c, p)
+		}
+	}
+	e.Use(s.identify, s.recoverPanic, secureHeaders, s.limitTime)
+	return e
+}

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/rules"
+)
+
+// tokenResponse is RFC 6749 §5.1's.
+type tokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope,omitempty"`
+}
+
+func newTokenResponse(t *authority.Tokens, tokenType string) tokenResponse {
+	return tokenResponse{
+		AccessToken:  t.AccessToken,
+		TokenType:    tokenType,
+		ExpiresIn:    int64(t.ExpiresIn.Seconds()),
+		RefreshToken: t.RefreshToken,
+		Scope:        strings.Join(t.Scope, " "),
+	}
+}
+
+// A grantHandler answers one grant type of an authenticated client.
+type grantHandler func(a *authority.Authority, ctx context.Context, r authority.TokenRequest, f form) (*authority.Tokens, error)
+
+var grantHandlers = map[string]grantHandler{
+	rules.GrantAuthorizationCode: redeemCode,
+	rules.GrantRefreshToken:      refresh,
+	rules.GrantClientCredentials: clientCredentials,
+}
+
+// token is the token endpoint (RFC 6749 §3.2). The client is authenticated
+// before anything that can change a grant.
+func (s *Server) token(c echo.Context) error {
+	f, refusal := parseForm(c.Response(), c.Request())
+	if refusal != nil {
+		return asError(refusal)
+	}
+	if f.get("grant_type") == rules.GrantAuthorizationCode {
+		c.Set(noRetry, true)
+	}
+	client, err := s.authenticate(c, f)
+	if err != nil {
+		return err
+	}
+	grantType, refusal := f.require("grant_type")
+	if refusal != nil {
+		return asError(refusal)
+	}
+	handle, ok := grantHandlers[grantType]
+	if !ok {
+		return asError(&rules.Refusal{Reason: unsupportedGrantType, Parameter: "grant_type"})
+	}
+	if refusal := rules.CheckGrantType(client, grantType); refusal != nil {
+		return asError(refusal)
+	}
+	request := authority.TokenRequest{Client: client, Caller: caller(c)}
+	if request.Scope, request.Audience, refusal = targets(f); refusal != nil {
+		return asError(refusal)
+	}
+	tokens, err := handle(s.authority, c.Request().Context(), request, f)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newTokenResponse(tokens, "Bearer"))
+}
+
+// targets are what a request narrows its answer to: scope, and audience by
+// RFC 8707's resource or by name.
+func targets(f form) (scope, audience []string, refusal *rules.Refusal) {
+	if scope, refusal = rules.ParseScope(f.get("scope")); refusal != nil {
+		return nil, nil, refusal
+	}
+	for _, r := range f.all("resource") {
+		if refusal = rules.ParseResource(r); refusal != nil {
+			return nil, nil, refusal
+		}
+		audience = append(audience, r)
+	}
+	for _, a := range f.all("audience") {
+		audience = append(audience, strings.Fields(a)...)
+	}
+	return scope, audience, nil
+}
+
+func redeemCode(a *authority.Authority, ctx context.Context, r authority.TokenRequest, f form) (*authority.Tokens, error) {
+	code, refusal := f.require("code")
+	if refusal != nil {
+		return nil, refusal
+	}
+	verifier := f.get("code_verifier")
+	if refusal := rules.ParseVerifier(verifier); refusal != nil {
+		return nil, refusal
+	}
+	return a.RedeemCode(ctx, r, code, f.get("redirect_uri"), verifier)
+}
+
+func refresh(a *authority.Authority, ctx context.Context, r authority.TokenRequest, f form) (*authority.Tokens, error) {
+	token, refusal := f.require("refresh_token")
+	if refusal != nil {
+		return nil, refusal
+	}
+	return a.Refresh(ctx, r, token)
+}
+
+func clientCredentials(a *authority.Authority, ctx context.Context, r authority.TokenRequest, _ form) (*authority.Tokens, error) {
+	return a.ClientCredentials(ctx, r)
+}
+
+// revoke is the revocation endpoint (RFC 7009). 200 means durable.
+// token_type_hint is only a hint, and the token tells what it is.
+func (s *Server) revoke(c echo.Context) error {
+	f, refusal := parseForm(c.Response(), c.Request())
+	if refusal != nil {
+		return asError(refusal)
+	}
+	client, err := s.authenticate(c, f)
+	if err != nil {
+		return err
+	}
+	token, refusal := f.require("token")
+	if refusal != nil {
+		return asError(refusal)
+	}
+	if err := s.authority.Revoke(c.Request().Context(), client, token, caller(c)); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusOK)
+}
+
+// introspection is RFC 7662 §2.2's answer about an active token.
+type introspection struct {
+	Active    bool     `json:"active"`
+	Scope     string   `json:"scope,omitempty"`
+	ClientID  string   `json:"client_id,omitempty"`
+	TokenType string   `json:"token_type,omitempty"`
+	Exp       int64    `json:"exp,omitempty"`
+	Iat       int64    `json:"iat,omitempty"`
+	Sub       string   `json:"sub,omitempty"`
+	Aud       []string `json:"aud,omitempty"`
+	Iss       string   `json:"iss,omitempty"`
+	JTI       string   `json:"jti,omitempty"`
+	AuthTime  int64    `json:"auth_time,omitempty"`
+	Grant     string   `json:"grant,omitempty"`
+}
+
+// introspect is the introspection endpoint (RFC 7662).
+func (s *Server) introspect(c echo.Context) error {
+	f, refusal := parseForm(c.Response(), c.Request())
+	if refusal != nil {
+		return asError(refusal)
+	}
+	client, err := s.authenticate(c, f)
+	if err != nil {
+		return err
+	}
+	token, refusal := f.require("token")
+	if refusal != nil {
+		return asError(refusal)
+	}
+	found, err := s.authority.Introspect(c.Request().Context(), client, token)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newIntrospection(found))
+}
+
+func newIntrospection(i *authority.Introspection) introspection {
+	if i == nil {
+		return introspection{}
+	}
+	told := introspection{
+		Active: true, Scope: strings.Join(i.Scope, " "), ClientID: i.ClientID, TokenType: "Bearer",
+		Exp: i.Expires, Iat: i.IssuedAt, Sub: i.Subject, Aud: i.Audience, Iss: i.Issuer, JTI: i.JTI, AuthTime: i.AuthTime,
+	}
+	if !i.Grant.IsZero() {
+		told.Grant = i.Grant.String()
+	}
+	if i.Refresh {
+		told.TokenType = ""
+	}
+	return told
+}
