@@ -24,7 +24,7 @@ func newTokenResponse(t *authority.Tokens, tokenType string) tokenResponse {
 	return tokenResponse{
 		AccessToken:  t.AccessToken,
 		TokenType:    tokenType,
-		ExpiresIn:    int64(t.ExpiresIn.Seconds()),
+		ExpiresIn:    t.ExpiresIn,
 		RefreshToken: t.RefreshToken,
 		Scope:        strings.Join(t.Scope, " "),
 	}

@@ -20,8 +20,8 @@ type Tokens struct {
 	AccessToken string
 	// RefreshToken is empty where none is issued.
 	RefreshToken string
-	// ExpiresIn is the rest of the access token's life.
-	ExpiresIn time.Duration
+	// ExpiresIn is the rest of the access token's life, in whole seconds.
+	ExpiresIn int64
 	Scope     []string
 }
 
@@ -89,7 +89,7 @@ func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tok
 	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
 		return nil, unavailable("append "+fact.Type(), err)
 	}
-	return &Tokens{AccessToken: text, ExpiresIn: time.Unix(fact.Expires, 0).Sub(now), Scope: fact.Scope}, nil
+	return &Tokens{AccessToken: text, ExpiresIn: fact.Expires - now.Unix(), Scope: fact.Scope}, nil
 }
 
 // issueFromGrant runs the decision of a rule about a grant for its client.
@@ -154,7 +154,7 @@ func (a *Authority) render(g fold.Grant, i events.Issuance, now time.Time) (*Tok
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokens{AccessToken: text, ExpiresIn: time.Unix(i.Expires, 0).Sub(now), Scope: i.Scope}
+	t := &Tokens{AccessToken: text, ExpiresIn: max(0, i.Expires-now.Unix()), Scope: i.Scope}
 	if i.HasRefresh() {
 		ring, _ := a.Keys.MAC()
 		t.RefreshToken, err = ring.Render(credential.RefreshToken, credential.Claims{

@@ -1,0 +1,174 @@
+// Package apitest gives tests a real authority over HTTP: a log on an embedded
+// server or a cluster of three, projectors, and any number of API replicas,
+// assembled as the command does it.
+package apitest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/chancery-authority/chancery/api"
+	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector"
+)
+
+const (
+	// Issuer is that of every authority here, wherever it listens.
+	Issuer = "http://127.0.0.1:8080"
+	// AdminKey opens the admin API.
+	AdminKey = "the-admin-key-of-a-test"
+)
+
+// Options change what Start gives. The zero value is one replica's defaults.
+type Options struct {
+	// Settings changes the configuration.
+	Settings func(*config.Settings)
+	// Partitions and Replicas are of the log.
+	Partitions, Replicas int
+	// Reader replaces the projector of the replica's own.
+	Reader projector.Reader
+	// Gate holds back the replica's projector, FeedGate its feed.
+	Gate, FeedGate func(ctx context.Context, stream string) error
+	// Logger is told what the replica logs. By default nobody is.
+	Logger *slog.Logger
+}
+
+// A Replica is one running API.
+type Replica struct {
+	Server *api.Server
+	Log *eventlog.Log
+	// Local is the replica's projector, if it has one of its own.
+	Local *projector.Local
+	// URL and AdminURL are where it listens.
+	URL, AdminURL string
+}
+
+// Single is a replica on an embedded server of its own, with the demonstration
+// clients and user.
+func Single(t testing.TB, o Options) *Replica {
+	t.Helper()
+	r := Start(t, embeddedtest.Single(t).Conn(), o)
+	r.Seed(t)
+	return r
+}
+
+// Start starts a replica on a connection. It ends with the test.
+func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), embeddedtest.Patience)
+	defer cancel()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	log, err := eventlog.Open(ctx, nc, eventlog.Config{
+		Realm: events.DefaultRealm, Partitions: max(1, o.Partitions), Replicas: max(1, o.Replicas), Logger: o.Logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Replica{Log: log}
+	reader := o.Reader
+	if reader == nil {
+		r.Local = startProjector(ctx, t, log, o)
+		reader = r.Local
+	}
+	settings := config.Default()
+	settings.Issuer = Issuer
+	if o.Settings != nil {
+		o.Settings(&settings)
+	}
+	r.Server, err = api.Open(ctx, api.Parts{
+		Settings: settings, Log: log, Reader: reader, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
+		Passwords: secret.PasswordConfig{Cost: secret.PasswordCost{Memory: 64, Time: 1, Threads: 1}},
+		FeedGate:  o.FeedGate, Logger: o.Logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Server.Close)
+	public, admin := httptest.NewServer(r.Server.Public()), httptest.NewServer(r.Server.Admin())
+	t.Cleanup(public.Close)
+	t.Cleanup(admin.Close)
+	r.URL, r.AdminURL = public.URL, admin.URL
+	return r
+}
+
+func startProjector(ctx context.Context, t testing.TB, log *eventlog.Log, o Options) *projector.Local {
+	t.Helper()
+	local, err := projector.OpenLocal(ctx, log, projector.LocalConfig{Dir: t.TempDir(), Logger: o.Logger, Gate: o.Gate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := local.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return local
+}
+
+// Seed registers the demonstration clients and user.
+func (r *Replica) Seed(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), embeddedtest.Patience)
+	defer cancel()
+	if err := r.Server.SeedDemo(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keyRing is the same for all replicas of a test.
+func keyRing(t testing.TB) *secret.Ring {
+	t.Helper()
+	ring, err := secret.ParseRing(secret.New("test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// WaitFolded waits until the replica's projector has folded all that is in the
+// log now.
+func (r *Replica) WaitFolded(t testing.TB) {
+	t.Helper()
+	embeddedtest.Eventually(t, "the projector to catch up", func() bool {
+		for _, s := range r.Local.Status() {
+			head, err := r.Log.Head(t.Context(), s.Stream)
+			if err != nil || s.Position < head.Seq {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// ErrHeld is what a Hold returns to a gate when the test ends.
+var ErrHeld = errors.New("held back")
+
+// Hold is a gate that holds everything back until it is released.
+type Hold struct{ open chan struct{} }
+
+// NewHold returns a Hold that is closed.
+func NewHold() *Hold { return &Hold{make(chan struct{})} }
+
+// Release lets everything through.
+func (h *Hold) Release() { close(h.open) }
+
+// Gate is a gate of a projector or a feed.
+func (h *Hold) Gate(ctx context.Context, _ string) error {
+	select {
+	case <-h.open:
+		return nil
+	case <-ctx.Done():
+		return ErrHeld
+	}
+}

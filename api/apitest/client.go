@@ -1,0 +1,207 @@
+package apitest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chancery-authority/chancery/api/authority"
+)
+
+// PKCE of RFC 7636 appendix B.
+const (
+	Verifier  = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+	Challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+)
+
+// An Answer is what a server said.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	// JSON is the body, if it is an object.
+	JSON map[string]any
+}
+
+// Text is a member of the body that is a text, or empty.
+func (a Answer) Text(name string) string {
+	text, _ := a.JSON[name].(string)
+	return text
+}
+
+// Do sends a request and reads its answer.
+func Do(t testing.TB, r *http.Request) Answer {
+	t.Helper()
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Answer{Status: response.StatusCode, Header: response.Header, Body: body}
+	_ = json.Unmarshal(body, &a.JSON) // not all answers are objects
+	return a
+}
+
+// A Client is how requests authenticate.
+type Client struct{ ID, Secret string }
+
+// The demonstration clients.
+var (
+	DemoService = Client{"demo-service", authority.DemoServiceSecret}
+	DemoWeb     = Client{"demo-web", authority.DemoWebSecret}
+	DemoSPA     = Client{ID: "demo-spa"}
+)
+
+// Post sends a form to a path of the public listener: with Basic if the client
+// has a secret, with its client_id in the body otherwise.
+func (r *Replica) Post(t testing.TB, path string, c Client, pairs ...string) Answer {
+	t.Helper()
+	form := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		form.Add(pairs[i], pairs[i+1])
+	}
+	if c.ID != "" && c.Secret == "" {
+		form.Set("client_id", c.ID)
+	}
+	request := newRequest(t, http.MethodPost, r.URL+path, "application/x-www-form-urlencoded", form.Encode())
+	if c.Secret != "" {
+		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
+	}
+	return Do(t, request)
+}
+
+// Token sends a token request.
+func (r *Replica) Token(t testing.TB, c Client, pairs ...string) Answer {
+	t.Helper()
+	return r.Post(t, "/oauth2/token", c, pairs...)
+}
+
+// Refresh sends a refresh.
+func (r *Replica) Refresh(t testing.TB, c Client, token string, pairs ...string) Answer {
+	t.Helper()
+	return r.Token(t, c, append([]string{"grant_type", "refresh_token", "refresh_token", token}, pairs...)...)
+}
+
+// Exchange redeems a code that Login gave.
+func (r *Replica) Exchange(t testing.TB, c Client, code string, pairs ...string) Answer {
+	t.Helper()
+	return r.Token(t, c, append([]string{
+		"grant_type", "authorization_code", "code", code,
+		"redirect_uri", authority.DemoRedirect, "code_verifier", Verifier,
+	}, pairs...)...)
+}
+
+// Active introspects a token as the demonstration service.
+func (r *Replica) Active(t testing.TB, token string) bool {
+	t.Helper()
+	a := r.Post(t, "/oauth2/introspect", DemoService, "token", token)
+	if a.Status != http.StatusOK {
+		t.Fatalf("introspect: %d %s", a.Status, a.Body)
+	}
+	active, _ := a.JSON["active"].(bool)
+	return active
+}
+
+// JSON sends a JSON body to a path of the public listener.
+func (r *Replica) JSON(t testing.TB, path string, body any) Answer {
+	t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Do(t, newRequest(t, http.MethodPost, r.URL+path, "application/json", string(text)))
+}
+
+// CodeQuery is the query of a Login API call for a code, with PKCE.
+func CodeQuery(client, scope string) url.Values {
+	return url.Values{
+		"client_id": {client}, "response_type": {"code"}, "state": {"a-state-of-16-ch"}, "scope": {scope},
+		"redirect_uri": {authority.DemoRedirect}, "code_challenge": {Challenge}, "code_challenge_method": {"S256"},
+	}
+}
+
+// Login logs the demonstration user in at a client and gives the code.
+func (r *Replica) Login(t testing.TB, c Client, scope string) string {
+	t.Helper()
+	a := r.JSON(t, "/api/oauth2/login?"+CodeQuery(c.ID, scope).Encode(), map[string]string{
+		"username": authority.DemoUser, "password": authority.DemoPassword,
+	})
+	return CodeOf(t, a)
+}
+
+// CodeOf is the code in the login_url of an answer.
+func CodeOf(t testing.TB, a Answer) string {
+	t.Helper()
+	u, err := url.Parse(a.Text("login_url"))
+	if err != nil || a.Status != http.StatusOK || u.Query().Get("code") == "" {
+		t.Fatalf("no code: %d %s", a.Status, a.Body)
+	}
+	return u.Query().Get("code")
+}
+
+// Tokens logs in and gives the tokens of a fresh grant.
+func (r *Replica) Tokens(t testing.TB, c Client, scope string) Answer {
+	t.Helper()
+	a := r.Exchange(t, c, r.Login(t, c, scope))
+	if a.Status != http.StatusOK {
+		t.Fatalf("exchange: %d %s", a.Status, a.Body)
+	}
+	return a
+}
+
+// Admin sends a request to the admin API. A nil body is none.
+func (r *Replica) Admin(t testing.TB, method, path string, body any) Answer {
+	t.Helper()
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	request := newRequest(t, method, r.AdminURL+"/admin/v1"+path, "application/json", string(text))
+	request.Header.Set("Authorization", "Bearer "+AdminKey)
+	return Do(t, request)
+}
+
+// Events are the types of a grant's events, in order.
+func (r *Replica) Events(t testing.TB, grant string) []string {
+	t.Helper()
+	var types []string
+	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events?grant="+grant, nil).Body) {
+		var e struct{ Type string }
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		types = append(types, e.Type)
+	}
+	return types
+}
+
+// GrantOf is the id of the grant of an access token.
+func (r *Replica) GrantOf(t testing.TB, accessToken string) string {
+	t.Helper()
+	a := r.Post(t, "/oauth2/introspect", DemoService, "token", accessToken)
+	if a.Text("grant") == "" {
+		t.Fatalf("no grant: %d %s", a.Status, a.Body)
+	}
+	return a.Text("grant")
+}
+
+func newRequest(t testing.TB, method, target, contentType, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", contentType)
+	return r
+}
