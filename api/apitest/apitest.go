@@ -45,7 +45,7 @@ type Options struct {
 // A Replica is one running API.
 type Replica struct {
 	Server *api.Server
-	Log *eventlog.Log
+	Log    *eventlog.Log
 	// Local is the replica's projector, if it has one of its own.
 	Local *projector.Local
 	// URL and AdminURL are where it listens.
