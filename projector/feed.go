@@ -161,6 +161,14 @@ func (f *Feed) TokenRevoked(jti string) bool {
 	return false
 }
 
+// Learn takes in a revocation that the caller has made durable, ahead of its
+// marker, so that who revoked something here sees it revoked at once.
+func (f *Feed) Learn(p events.Partition, v fold.Revocation) {
+	if fed, ok := f.partitions[p]; ok {
+		fed.learn(v)
+	}
+}
+
 // RegistryFresh returns nil if the feed has all changes of clients, users and
 // keys that were acknowledged anywhere up to Bound ago. If need be it proves
 // it, which takes an append; if that takes longer than Bound it returns

@@ -125,6 +125,13 @@ func (r *revocations) apply(e events.Recorded, clock time.Time) error {
 	return nil
 }
 
+// learn takes in a revocation ahead of its marker, which changes nothing then.
+func (r *revocations) learn(v fold.Revocation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.add(v)
+}
+
 func (r *revocations) add(v fold.Revocation) {
 	if !v.Grant.IsZero() {
 		r.grants[v.Grant] = max(r.grants[v.Grant], v.Until)

@@ -99,12 +99,12 @@ func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, f
 		Event:  a.event(a.Log.Realm().GrantSubject(d.id), d.meta, f),
 		Expect: g.Seq,
 	}
-	if _, revoking := f.(events.GrantRevoked); revoking {
-		mark := a.event(
-			a.Log.Realm().RevokedSubject(d.id.Partition()), d.meta,
-			rules.RevocationMark(g, a.Feed.Now(d.id.Partition())),
-		)
-		unit.Marker = &mark
+	var mark events.GrantRevocationMarked
+	_, revoking := f.(events.GrantRevoked)
+	if revoking {
+		mark = rules.RevocationMark(g, a.Feed.Now(d.id.Partition()))
+		marker := a.event(a.Log.Realm().RevokedSubject(d.id.Partition()), d.meta, mark)
+		unit.Marker = &marker
 	}
 	_, err = a.Log.Append(ctx, unit)
 	switch {
@@ -112,6 +112,8 @@ func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, f
 		return true, nil
 	case err != nil:
 		return false, unavailable("append "+f.Type(), err)
+	case revoking:
+		a.Feed.Learn(d.id.Partition(), fold.Revocation{Grant: mark.Grant, Until: mark.Until})
 	}
 	return false, nil
 }

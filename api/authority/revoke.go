@@ -51,12 +51,16 @@ func (a *Authority) revokeAccessToken(ctx context.Context, c fold.Client, claims
 	if claims.ClientID != c.ID {
 		return &rules.Refusal{Reason: rules.TokenOfAnotherClient, Parameter: "token"}
 	}
+	if a.Feed.TokenRevoked(claims.JTI) {
+		return nil
+	}
 	e := a.event(a.Log.Realm().RevokedSubject(claims.Partition), caller.meta(clientActor(c.ID)), events.AccessTokenRevoked{
 		JTI: claims.JTI, Client: c.ID, Until: claims.Expires,
 	})
 	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
 		return unavailable("append "+e.Fact.Type(), err)
 	}
+	a.Feed.Learn(claims.Partition, fold.Revocation{JTI: claims.JTI, Until: claims.Expires})
 	return nil
 }
 
