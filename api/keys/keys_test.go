@@ -199,24 +199,47 @@ func TestRestartMakesNothingNew(t *testing.T) {
 }
 
 func TestReplicasThatStartTogether(t *testing.T) {
-	r := newRealm(t)
 	const replicas = 6
-	managers := make([]*Manager, replicas)
+	t.Run("one server", func(t *testing.T) {
+		startTogether(t, slices.Repeat([]realm{newRealm(t)}, replicas))
+	})
+	t.Run("cluster", func(t *testing.T) {
+		c := embeddedtest.NewCluster(t)
+		realms := make([]realm, replicas)
+		for i := range realms {
+			log, err := eventlog.Open(t.Context(), c.Connect(i%embeddedtest.Nodes), eventlog.Config{Realm: events.DefaultRealm, Replicas: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			realms[i] = realm{t, log}
+		}
+		startTogether(t, realms)
+	})
+}
+
+// startTogether starts a replica on each and finds that all have the same keys.
+func startTogether(t *testing.T, realms []realm) {
+	t.Helper()
+	managers := make([]*Manager, len(realms))
 	var wg sync.WaitGroup
-	for i := range managers {
-		wg.Go(func() { managers[i], _ = Open(t.Context(), r.config(ring(t, "1"), jose.ES256, jose.EdDSA)) })
+	for i, r := range realms {
+		wg.Go(func() {
+			var err error
+			if managers[i], err = Open(t.Context(), r.config(ring(t, "1"), jose.ES256, jose.EdDSA)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	r := realms[0]
 	if got := r.kids(fold.KeyActive); len(got) != 3 || len(r.states()) != 3 {
 		t.Fatalf("got active %v of %d keys, want 3", got, len(r.states()))
 	}
 	for i, m := range managers {
-		if m == nil {
-			t.Fatalf("replica %d did not start", i)
-		}
-		if err := m.Reload(t.Context()); err != nil {
-			t.Error(err)
-		}
+		realms[i].reload(m)
 		if !bytes.Equal(m.JWKS(), managers[0].JWKS()) || !parses(m, renderedBy(t, managers[0])) {
 			t.Errorf("replica %d has other keys", i)
 		}

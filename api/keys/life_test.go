@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chancery-authority/chancery/api/credential"
@@ -200,24 +201,37 @@ func TestForeignPublicKey(t *testing.T) {
 func TestFollow(t *testing.T) {
 	r := newRealm(t)
 	m := r.open(r.config(ring(t, "1"), jose.ES256))
-	changed, done := make(chan struct{}, 1), make(chan struct{})
+	r.addMAC(m, 2) // between Open and Follow
 	ctx, stop := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	changed := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		m.Follow(ctx, func() <-chan struct{} {
+			mu.Lock()
+			defer mu.Unlock()
+			return changed
+		})
+	})
+	defer wg.Wait()
 	defer stop()
-	go func() {
-		defer close(done)
-		m.Follow(ctx, changed)
-	}()
-	r.append(macKID(2), events.KeyAnnounced{Use: events.KeyUseMAC, MACKey: 2})
-	changed <- struct{}{}
+	embeddedtest.Eventually(t, "what happened before is noticed", func() bool { return m.knows("mac-2") })
+
+	r.append("mac-3", events.KeyAnnounced{Use: events.KeyUseMAC, MACKey: 3}) // without its private part
+	mu.Lock()
+	close(changed)
+	changed = make(chan struct{})
+	mu.Unlock()
 	embeddedtest.Eventually(t, "the change is noticed", func() bool { return m.Err() != nil })
-	if _, err := m.vault.create(t.Context(), macRecord(2), newMAC()); err != nil {
+	if _, err := m.vault.create(t.Context(), macRecord(3), newMAC()); err != nil {
 		t.Fatal(err)
 	}
-	embeddedtest.Eventually(t, "what failed is tried again", func() bool { return m.Err() == nil })
-	stop()
-	<-done
-	close(changed)
-	m.Follow(t.Context(), changed) // returns
+	embeddedtest.Eventually(t, "what failed is tried again", func() bool { return m.Err() == nil && m.knows("mac-3") })
+}
+
+func (m *Manager) knows(kid string) bool {
+	_, ok := m.set.Load().keys[kid]
+	return ok
 }
 
 // I9: no private key is in the log or, unsealed, in the bucket.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,8 @@ type Manager struct {
 	cfg   Config
 	vault vault
 	set   atomic.Pointer[set]
+	// reloading keeps a reload from being overtaken by an earlier one.
+	reloading sync.Mutex
 }
 
 // Open loads the keys of the realm, and makes what is missing: one MAC key, and
@@ -78,6 +81,8 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 // cannot be had is left out and in the error; the others, and above all what was
 // dropped, count from now on.
 func (m *Manager) Reload(ctx context.Context) error {
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
 	s, err := m.load(ctx, m.cfg.Keys())
 	m.set.Store(s)
 	if err != nil {
@@ -89,24 +94,21 @@ func (m *Manager) Reload(ctx context.Context) error {
 // reloadPause is how long Follow waits before it tries again.
 const reloadPause = time.Second
 
-// Follow reloads whenever changed delivers, until ctx ends or changed is closed.
-// One delivery may stand for many changes. What fails is tried again.
-func (m *Manager) Follow(ctx context.Context, changed <-chan struct{}) {
-	var retry <-chan time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-retry:
-		case _, open := <-changed:
-			if !open {
-				return
-			}
-		}
-		retry = nil
+// Follow keeps up with the registry until ctx ends. changed gives a channel that
+// the next change of a key closes; it is asked before the keys are, so that no
+// change is missed. What fails is tried again.
+func (m *Manager) Follow(ctx context.Context, changed func() <-chan struct{}) {
+	for ctx.Err() == nil {
+		next := changed()
+		var retry <-chan time.Time
 		if err := m.Reload(ctx); err != nil && ctx.Err() == nil {
 			m.cfg.Logger.ErrorContext(ctx, "not all keys are usable", "error", err)
 			retry = time.After(reloadPause)
+		}
+		select {
+		case <-ctx.Done():
+		case <-next:
+		case <-retry:
 		}
 	}
 }
