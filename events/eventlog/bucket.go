@@ -33,7 +33,7 @@ func (l *Log) openBucket(ctx context.Context, bucket string) (kv jetstream.KeyVa
 	if _, err := l.openStream(ctx, l.bucketConfig(bucket)); err != nil {
 		return nil, err
 	}
-	err = retry(ctx, func() error {
+	err = retry(ctx, func(ctx context.Context) error {
 		kv, err = l.js.KeyValue(ctx, bucket)
 		return err
 	})

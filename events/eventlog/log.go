@@ -92,7 +92,7 @@ func (c Config) withDefaults() (Config, error) {
 func (l *Log) openStreams(ctx context.Context) error {
 	ctx, cancel := withDefaultTimeout(ctx, openTimeout)
 	defer cancel()
-	err := retry(ctx, func() (err error) {
+	err := retry(ctx, func(ctx context.Context) (err error) {
 		l.partitions, err = l.findPartitions(ctx)
 		return err
 	})
@@ -143,7 +143,7 @@ func (l *Log) partitionOf(stream string) (events.Partition, bool) {
 // openStream creates the stream or checks the one that exists.
 func (l *Log) openStream(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	var s jetstream.Stream
-	err := retry(ctx, func() (err error) {
+	err := retry(ctx, func(ctx context.Context) (err error) {
 		s, err = l.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = l.js.CreateStream(ctx, want)

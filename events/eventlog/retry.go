@@ -10,7 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const openTimeout = 10 * time.Second
+const (
+	openTimeout = 10 * time.Second
+	// openAttempt is how long one answer is waited for. A stream without a
+	// leader gives none, nor does a cluster in which several replicas create one
+	// stream at once to all of them.
+	openAttempt = 2 * time.Second
+)
 
 // withDefaultTimeout gives ctx a deadline if it has none.
 func withDefaultTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
@@ -39,16 +45,22 @@ func (b *backoff) wait(ctx context.Context) bool {
 	}
 }
 
-// retry repeats do while its error may pass.
-func retry(ctx context.Context, do func() error) error {
+// retry repeats do while its error may pass, each time for openAttempt at most.
+func retry(ctx context.Context, do func(context.Context) error) error {
 	b := backoff{next: 20 * time.Millisecond, most: 500 * time.Millisecond}
 	for {
-		err := do()
+		attempt, cancel := context.WithTimeout(ctx, openAttempt)
+		err := do(attempt)
+		cancel()
 		if err == nil || !mayPass(err) || !b.wait(ctx) {
 			return err
 		}
 	}
 }
+
+// codeNoPeers is a cluster's answer while too few of its nodes are up to place a
+// stream on.
+const codeNoPeers jetstream.ErrorCode = 10005
 
 // mayPass tells an unavailable server, which answers 503 or nothing, from one
 // that has refused.
@@ -57,7 +69,7 @@ func mayPass(err error) bool {
 		return false
 	}
 	var api *jetstream.APIError
-	return !errors.As(err, &api) || api.Code >= 500
+	return !errors.As(err, &api) || api.Code >= 500 || api.ErrorCode == codeNoPeers
 }
 
 // errorCode is the JetStream error code in err, or 0.
