@@ -37,7 +37,7 @@ type Server struct {
 func newServer(p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{parts: p, authority: a, keys: k, feed: f, stop: stop}
-	s.done.Go(func() { s.followKeys(ctx) })
+	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
 	s.public, s.admin = s.newEcho(), s.newEcho()
 	s.publicRoutes(s.public)
 	s.adminRoutes(s.admin)
@@ -49,24 +49,6 @@ func (s *Server) Close() {
 	s.stop()
 	s.done.Wait()
 	s.feed.Close()
-}
-
-// followKeys takes over every change of the keys that the feed tells of.
-func (s *Server) followKeys(ctx context.Context) {
-	changes := make(chan struct{}, 1)
-	s.done.Go(func() { s.keys.Follow(ctx, changes) })
-	for {
-		changed := s.feed.KeysChanged()
-		select {
-		case changes <- struct{}{}:
-		default:
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // Ready is nil if the server can answer now: its feed is fresh, its keys are
