@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"testing"
@@ -66,5 +68,32 @@ func TestClientCredentials(t *testing.T) {
 	}
 	if r.Active(t, a.Text("access_token")) {
 		t.Error("active after its revocation")
+	}
+}
+
+// TestOriginIsSealedAndNotRepeated looks at what the log keeps of the address:
+// nothing readable, and nothing again while it stays the same.
+func TestOriginIsSealedAndNotRepeated(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{})
+	tokens := r.Tokens(t, apitest.DemoSPA, "read offline_access")
+	if a := r.Refresh(t, apitest.DemoSPA, tokens.Text("refresh_token")); a.Status != http.StatusOK {
+		t.Fatalf("refresh: %d %s", a.Status, a.Body)
+	}
+	told := r.Admin(t, http.MethodGet, "/events?grant="+r.GrantOf(t, tokens.Text("access_token")), nil).Body
+	var sealed []bool
+	for line := range bytes.Lines(told) {
+		var e struct {
+			Meta struct{ Origin string }
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		sealed = append(sealed, e.Meta.Origin != "")
+	}
+	if want := []bool{true, true, false}; !slices.Equal(sealed, want) {
+		t.Errorf("origins of opened, redeemed and rotated: %v, want %v", sealed, want)
+	}
+	if bytes.Contains(told, []byte("127.0.0.1\"")) {
+		t.Error("the address is in the log in plain")
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"regexp"
 	"runtime/debug"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -37,11 +39,19 @@ var traceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$
 
 func caller(c echo.Context) authority.Caller {
 	addr, _ := netip.ParseAddr(c.RealIP())
-	made := authority.Caller{Request: requestID(c), Address: addr}
+	made := authority.Caller{Request: requestID(c), Address: addr, UserAgent: userAgent(c.Request())}
 	if t := c.Request().Header.Get("Traceparent"); traceparent.MatchString(t) {
 		made.Trace = t
 	}
 	return made
+}
+
+// maxUserAgent bounds what is kept of a User-Agent header.
+const maxUserAgent = 256
+
+func userAgent(r *http.Request) string {
+	agent := strings.ToValidUTF8(r.UserAgent(), "")
+	return agent[:min(len(agent), maxUserAgent)]
 }
 
 // recoverPanic makes a panic a server error with a request id, and logs where.

@@ -75,7 +75,8 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Issuer: p.Settings.Issuer, Policy: p.Settings.Policy(), SigningAlgs: p.Settings.SigningAlgorithms,
 		Log: p.Log, Reader: p.Reader, Feed: feed, Keys: manager,
 		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
-		Passwords: passwords, Logger: p.Logger,
+		OriginKeys: p.KeyRing.Sealer("origin-key"),
+		Passwords:  passwords, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err

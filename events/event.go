@@ -31,9 +31,11 @@ type Meta struct {
 	// Actor is who acted (ce-actor): "client:<id>", "user:<id>", "admin" or
 	// "system".
 	Actor string
-	// Origin is the client's address and user agent, sealed with a key that
-	// is kept in the person's or client's record (ce-origin). It is empty
-	// where none were recorded.
+	// Origin is the client's address and user agent, sealed for a key whose
+	// private half is in the person's or client's record (ce-origin), so that
+	// erasing the record erases it. It is empty where none were recorded, and
+	// where an issuance came from the same address as the one before it,
+	// which the keyed hash in the fact tells.
 	Origin string
 }
 

@@ -131,6 +131,8 @@ type AccessTokenIssued struct {
 	Scope       []string `json:"scope,omitempty"`
 	Audience    []string `json:"aud,omitempty"`
 	KID         string   `json:"kid"`
+	// Origin is a keyed hash of the address that asked.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Type is access_token.issued.v1.
@@ -203,6 +205,9 @@ type ClientSettings struct {
 type ClientRegistered struct {
 	ClientSettings
 	Secret *ClientSecretAdded `json:"secret,omitempty"`
+	// OriginKey is the public key that origins of the client's own requests
+	// are sealed for (Meta.Origin).
+	OriginKey string `json:"origin_key,omitempty"`
 }
 
 // Type is client.registered.v1.
@@ -249,7 +254,11 @@ func (ClientSecretDropped) Type() string { return "client.secret_dropped.v1" }
 
 // UserRegistered makes a person's record a user. It holds nothing of the
 // person; the id is the subject's.
-type UserRegistered struct{}
+type UserRegistered struct {
+	// OriginKey is the public key that origins of requests in the user's name
+	// are sealed for (Meta.Origin). Its private half is in the record.
+	OriginKey string `json:"origin_key,omitempty"`
+}
 
 // Type is user.registered.v1.
 func (UserRegistered) Type() string { return "user.registered.v1" }

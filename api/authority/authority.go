@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/rules"
@@ -48,24 +49,29 @@ type Config struct {
 	Keys      *keys.Manager
 	Secrets   *secret.ClientSecrets
 	Addresses *secret.Addresses
-	Passwords *secret.Passwords
-	Logger    *slog.Logger
+	// OriginKeys encrypts the private halves of origin keys.
+	OriginKeys *secret.Sealer
+	Passwords  *secret.Passwords
+	Logger     *slog.Logger
 }
 
 // An Authority decides and appends. It holds no state of its own, so any
 // number of them run side by side on one log.
 type Authority struct {
 	Config
-	people *people
+	records *records
+	// lastOrigin is the hash of the address that a client last came from, by
+	// its id. It saves work and decides nothing.
+	lastOrigin sync.Map
 }
 
 // New returns an Authority on what cfg holds.
 func New(ctx context.Context, cfg Config) (*Authority, error) {
-	bucket, err := cfg.Log.Bucket(ctx, "PEOPLE")
+	bucket, err := cfg.Log.Bucket(ctx, "RECORDS")
 	if err != nil {
 		return nil, fmt.Errorf("open the directory's bucket: %w", err)
 	}
-	return &Authority{Config: cfg, people: &people{bucket: bucket}}, nil
+	return &Authority{Config: cfg, records: &records{bucket: bucket}}, nil
 }
 
 // A Caller is the request that something is decided for.
@@ -75,11 +81,17 @@ type Caller struct {
 	Trace   string
 	// Address is the client's, as the edge determined it.
 	Address netip.Addr
+	// UserAgent is what the client calls itself.
+	UserAgent string
 }
 
 func (c Caller) meta(actor string) events.Meta {
 	return events.Meta{Request: c.Request, Trace: c.Trace, Actor: actor}
 }
+
+const adminActor = "admin"
+
+func userActor(id string) string { return "user:" + id }
 
 func clientActor(id string) string { return "client:" + id }
 

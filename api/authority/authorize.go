@@ -62,7 +62,7 @@ func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, u 
 	if err != nil {
 		return nil, fmt.Errorf("render code: %w", err)
 	}
-	if err := a.open(ctx, id, *fact, r.Caller); err != nil {
+	if err := a.open(ctx, id, *fact, u, r.Caller); err != nil {
 		return nil, err
 	}
 	return &Code{Text: text, RedirectURI: fact.Code.RedirectURI}, nil
@@ -88,11 +88,12 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 	if err != nil {
 		return nil, err
 	}
-	return tokens, a.open(ctx, id, *fact, r.Caller)
+	return tokens, a.open(ctx, id, *fact, u, r.Caller)
 }
 
-func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.GrantOpened, caller Caller) error {
-	e := a.event(a.Log.Realm().GrantSubject(id), caller.meta("user:"+fact.User), fact)
+func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.GrantOpened, u fold.User, caller Caller) error {
+	e := a.event(a.Log.Realm().GrantSubject(id), caller.meta(userActor(u.ID)), fact)
+	a.seal(&e, u.OriginKey, caller)
 	_, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
 	if errors.Is(err, eventlog.ErrConflict) {
 		return fmt.Errorf("open grant: id %s drawn twice: %w", id, err)

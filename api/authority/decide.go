@@ -18,8 +18,9 @@ const maxDecisions = 8
 
 // A grantDecision is one request about one grant.
 type grantDecision struct {
-	id   events.GrantID
-	meta events.Meta
+	id     events.GrantID
+	actor  string
+	caller Caller
 	// decide is a rule with everything bound but the state and the time.
 	decide func(g fold.Grant, u fold.User, now time.Time) rules.Outcome
 	// render makes the answer of an issuance, signature included. It runs
@@ -38,7 +39,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 	}
 	confirmed := false
 	for range maxDecisions {
-		out, err := d.ask(ctx, a, g)
+		out, u, err := d.ask(ctx, a, g)
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +49,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 		again := out.Refusal != nil && out.Refusal.Overturnable
 		var tokens *Tokens
 		if !again {
-			if tokens, again, err = d.settle(ctx, a, g, out); err != nil {
+			if tokens, again, err = d.settle(ctx, a, g, u, out); err != nil {
 				return nil, err
 			}
 		}
@@ -67,19 +68,18 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 }
 
 // ask puts the state to the rule.
-func (d grantDecision) ask(ctx context.Context, a *Authority, g fold.Grant) (out rules.Outcome, err error) {
-	var u fold.User
+func (d grantDecision) ask(ctx context.Context, a *Authority, g fold.Grant) (out rules.Outcome, u fold.User, err error) {
 	if g.Exists() {
 		if u, err = a.user(ctx, g.User); err != nil {
-			return out, err
+			return out, u, err
 		}
 	}
-	return d.decide(g, u, a.Feed.Now(d.id.Partition())), nil
+	return d.decide(g, u, a.Feed.Now(d.id.Partition())), u, nil
 }
 
 // settle makes one outcome durable, or says that the state it was decided on
 // is no longer the last.
-func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, out rules.Outcome) (tokens *Tokens, again bool, err error) {
+func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, u fold.User, out rules.Outcome) (tokens *Tokens, again bool, err error) {
 	if out.Issuance != nil {
 		if tokens, err = d.render(g, *out.Issuance, a.Feed.Now(d.id.Partition())); err != nil {
 			return nil, false, fmt.Errorf("render tokens: %w", err)
@@ -87,23 +87,24 @@ func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, o
 	}
 	switch {
 	case out.Fact != nil:
-		again, err = d.append(ctx, a, g, out.Fact)
+		again, err = d.append(ctx, a, g, u, out.Fact)
 	case out.ConfirmLast:
 		again, err = d.confirmLast(ctx, a, g)
 	}
 	return tokens, again, err
 }
 
-func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, f events.Fact) (again bool, err error) {
-	unit := eventlog.Unit{
-		Event:  a.event(a.Log.Realm().GrantSubject(d.id), d.meta, f),
-		Expect: g.Seq,
+func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, u fold.User, f events.Fact) (again bool, err error) {
+	meta := d.caller.meta(d.actor)
+	unit := eventlog.Unit{Event: a.event(a.Log.Realm().GrantSubject(d.id), meta, f), Expect: g.Seq}
+	if d.actor != adminActor && !sameOrigin(g, f) {
+		a.seal(&unit.Event, u.OriginKey, d.caller)
 	}
 	var mark events.GrantRevocationMarked
 	_, revoking := f.(events.GrantRevoked)
 	if revoking {
 		mark = rules.RevocationMark(g, a.Feed.Now(d.id.Partition()))
-		marker := a.event(a.Log.Realm().RevokedSubject(d.id.Partition()), d.meta, mark)
+		marker := a.event(a.Log.Realm().RevokedSubject(d.id.Partition()), meta, mark)
 		unit.Marker = &marker
 	}
 	_, err = a.Log.Append(ctx, unit)

@@ -26,6 +26,9 @@ type person struct {
 	Email    string `json:"email,omitempty"`
 	// Password is an argon2id PHC string.
 	Password string `json:"password"`
+	// OriginKey is the private half, encrypted, of the key that origins of the
+	// person's requests are sealed for.
+	OriginKey []byte `json:"origin_key"`
 }
 
 // A claim reserves a user name. It counts once its user has registered.
@@ -37,8 +40,9 @@ type claim struct {
 // after it is left over from a crash and may be taken.
 const claimTimeout = time.Minute
 
-// people is the directory: names under a hash, records under the user's id.
-type people struct{ bucket jetstream.KeyValue }
+// records is the bucket behind the directory: names under a hash, persons under
+// the user's id, and what is private of clients.
+type records struct{ bucket jetstream.KeyValue }
 
 func nameKey(username string) string {
 	sum := sha256.Sum256([]byte(username))
@@ -68,15 +72,21 @@ func (a *Authority) Register(ctx context.Context, r Registration, caller Caller)
 	if err := a.claimName(ctx, r.Username, id); err != nil {
 		return fold.User{}, err
 	}
-	if err := a.people.put(ctx, id, person{Username: r.Username, Email: r.Email, Password: hash}); err != nil {
+	public, private, err := a.newOriginKey(id)
+	if err != nil {
+		return fold.User{}, err
+	}
+	record := person{Username: r.Username, Email: r.Email, Password: hash, OriginKey: private}
+	if err := a.records.put(ctx, id, record); err != nil {
 		return fold.User{}, unavailable("write the person's record", err)
 	}
-	e := a.event(a.Log.Realm().UserSubject(id), caller.meta("user:"+id), events.UserRegistered{})
+	e := a.event(a.Log.Realm().UserSubject(id), caller.meta(userActor(id)), events.UserRegistered{OriginKey: public})
+	a.seal(&e, public, caller)
 	receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
 	if err != nil {
 		return fold.User{}, unavailable("append user.registered", err)
 	}
-	return fold.User{ID: id, Seq: receipt.Seq}, nil
+	return fold.User{ID: id, Seq: receipt.Seq, OriginKey: public}, nil
 }
 
 func (a *Authority) hashPassword(ctx context.Context, password secret.Secret) (string, error) {
@@ -94,11 +104,11 @@ func (a *Authority) claimName(ctx context.Context, username, id string) error {
 	if err != nil {
 		return fmt.Errorf("encode claim: %w", err)
 	}
-	_, err = a.people.bucket.Create(ctx, key, value)
+	_, err = a.records.bucket.Create(ctx, key, value)
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return wrapUnavailable("claim the user name", err)
 	}
-	entry, err := a.people.bucket.Get(ctx, key)
+	entry, err := a.records.bucket.Get(ctx, key)
 	if err != nil {
 		return unavailable("read the user name's claim", err)
 	}
@@ -114,7 +124,7 @@ func (a *Authority) claimName(ctx context.Context, username, id string) error {
 	if holder.Exists() || a.Feed.Now(0).Sub(entry.Created()) < claimTimeout {
 		return taken
 	}
-	if _, err = a.people.bucket.Update(ctx, key, value, entry.Revision()); errors.Is(err, jetstream.ErrKeyExists) {
+	if _, err = a.records.bucket.Update(ctx, key, value, entry.Revision()); errors.Is(err, jetstream.ErrKeyExists) {
 		return taken
 	}
 	return wrapUnavailable("take over a left claim", err)
@@ -159,7 +169,7 @@ func (a *Authority) rehash(ctx context.Context, user string, record person, pass
 	hash, err := a.Passwords.Hash(ctx, password)
 	if err == nil {
 		record.Password = hash
-		err = a.people.put(ctx, user, record)
+		err = a.records.put(ctx, user, record)
 	}
 	if err != nil {
 		a.Logger.Warn("a password keeps its old hash", "user", user, "error", err)
@@ -170,28 +180,28 @@ func (a *Authority) rehash(ctx context.Context, user string, record person, pass
 func (a *Authority) find(ctx context.Context, username string) (fold.User, person, error) {
 	var held claim
 	var record person
-	found, err := a.people.get(ctx, nameKey(username), &held)
+	found, err := a.records.get(ctx, nameKey(username), &held)
 	if err != nil || !found {
 		return fold.User{}, record, err
 	}
-	if _, err = a.people.get(ctx, personKey(held.User), &record); err != nil {
+	if _, err = a.records.get(ctx, personKey(held.User), &record); err != nil {
 		return fold.User{}, record, err
 	}
 	user, err := a.user(ctx, held.User)
 	return user, record, err
 }
 
-func (p *people) put(ctx context.Context, user string, record person) error {
+func (r *records) put(ctx context.Context, user string, record person) error {
 	value, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("encode record: %w", err)
 	}
-	_, err = p.bucket.Put(ctx, personKey(user), value)
+	_, err = r.bucket.Put(ctx, personKey(user), value)
 	return err
 }
 
-func (p *people) get(ctx context.Context, key string, v any) (found bool, err error) {
-	entry, err := p.bucket.Get(ctx, key)
+func (r *records) get(ctx context.Context, key string, v any) (found bool, err error) {
+	entry, err := r.bucket.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return false, nil
 	}

@@ -32,7 +32,7 @@ func change[S folder[S]](
 		if fact == nil {
 			return state, wrapUnavailable("follow the registry", a.Feed.Wait(ctx, a.Log.Realm().RegistryStream(), seq(state)))
 		}
-		e := a.event(s, caller.meta("admin"), fact)
+		e := a.event(s, caller.meta(adminActor), fact)
 		receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e, Expect: seq(state)})
 		if errors.Is(err, eventlog.ErrConflict) {
 			continue
@@ -62,8 +62,22 @@ func (a *Authority) changeClient(ctx context.Context, id string, caller Caller, 
 // told once: the one given, or a generated one if that is zero.
 func (a *Authority) RegisterClient(ctx context.Context, id string, s events.ClientSettings, given secret.Secret, caller Caller) (fold.Client, secret.Secret, error) {
 	text, added := a.newSecret(id, given)
+	originKey, private, err := a.newOriginKey(id)
+	if err != nil {
+		return fold.Client{}, secret.Secret{}, err
+	}
+	if events.ValidID(id) { // the record first, as of a person; of no client it is no harm
+		if err := a.records.putClientKey(ctx, id, originKey, private); err != nil {
+			return fold.Client{}, secret.Secret{}, unavailable("write the client's record", err)
+		}
+	}
 	client, err := a.changeClient(ctx, id, caller, func(c fold.Client) (events.Fact, *rules.Refusal) {
-		return rules.RegisterClient(c, id, s, &added, a.SigningAlgs)
+		registered, refusal := rules.RegisterClient(c, id, s, &added, a.SigningAlgs)
+		if refusal != nil {
+			return nil, refusal
+		}
+		registered.OriginKey = originKey
+		return *registered, nil
 	})
 	if err != nil || s.Public {
 		return client, secret.Secret{}, err

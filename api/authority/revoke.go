@@ -36,8 +36,7 @@ func (a *Authority) revokeCredential(ctx context.Context, c fold.Client, kind cr
 		return nil
 	}
 	d := grantDecision{
-		id:   claims.Grant,
-		meta: caller.meta(clientActor(c.ID)),
+		id: claims.Grant, actor: clientActor(c.ID), caller: caller,
 		decide: func(g fold.Grant, _ fold.User, now time.Time) rules.Outcome {
 			return rules.RevokeRefreshToken(g, c, claims.Generation, now)
 		},
@@ -85,8 +84,7 @@ func (a *Authority) RevokeGrant(ctx context.Context, id events.GrantID, caller C
 		return err
 	}
 	d := grantDecision{
-		id:     id,
-		meta:   caller.meta("admin"),
+		id: id, actor: adminActor, caller: caller,
 		decide: func(g fold.Grant, _ fold.User, _ time.Time) rules.Outcome { return rules.RevokeGrant(g) },
 	}
 	_, err := d.run(ctx, a)

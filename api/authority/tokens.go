@@ -85,7 +85,9 @@ func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tok
 	if err != nil {
 		return nil, err
 	}
+	fact.Origin = a.Addresses.Hash(r.Client.ID, r.Caller.Address)
 	e := a.event(a.Log.Realm().IssuedSubject(p, r.Client.ID), r.Caller.meta(clientActor(r.Client.ID)), *fact)
+	a.sealClient(&e, r.Client, fact.Origin, r.Caller)
 	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
 		return nil, unavailable("append "+fact.Type(), err)
 	}
@@ -103,7 +105,8 @@ func (a *Authority) issueFromGrant(
 	}
 	d := grantDecision{
 		id:     id,
-		meta:   r.Caller.meta(clientActor(r.Client.ID)),
+		actor:  clientActor(r.Client.ID),
+		caller: r.Caller,
 		render: a.render,
 		decide: func(g fold.Grant, u fold.User, now time.Time) rules.Outcome {
 			h := rules.Holder{Client: r.Client, User: u, Policy: a.policy(r.Client)}

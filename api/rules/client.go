@@ -33,7 +33,7 @@ var grantTypes = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClient
 
 // RegisterClient decides the registration of a client under an id, with a
 // first secret exactly if it is confidential.
-func RegisterClient(c fold.Client, id string, s events.ClientSettings, secret *events.ClientSecretAdded, algs []string) (events.Fact, *Refusal) {
+func RegisterClient(c fold.Client, id string, s events.ClientSettings, secret *events.ClientSecretAdded, algs []string) (*events.ClientRegistered, *Refusal) {
 	if s.Public {
 		secret = nil
 	}
@@ -50,7 +50,7 @@ func RegisterClient(c fold.Client, id string, s events.ClientSettings, secret *e
 	if refusal := checkSettings(s, algs); refusal != nil {
 		return nil, refusal
 	}
-	return events.ClientRegistered{ClientSettings: s, Secret: secret}, nil
+	return &events.ClientRegistered{ClientSettings: s, Secret: secret}, nil
 }
 
 // UpdateClient decides the replacement of a client's settings.

@@ -19,6 +19,7 @@ type Client struct {
 	// Epoch is raised by every disable. What was issued under an older one is
 	// dead.
 	Epoch     uint64    `json:"epoch"`
+	OriginKey string    `json:"origin_key,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
@@ -40,7 +41,7 @@ func (c Client) Apply(r events.Recorded) (Client, error) {
 	}
 	switch f := r.Fact.(type) {
 	case events.ClientRegistered:
-		c = Client{ID: r.Subject.ID(), ClientSettings: f.ClientSettings, CreatedAt: r.Stored}
+		c = Client{ID: r.Subject.ID(), ClientSettings: f.ClientSettings, OriginKey: f.OriginKey, CreatedAt: r.Stored}
 		if f.Secret != nil {
 			c.Secrets = []events.ClientSecretAdded{*f.Secret}
 		}
@@ -86,6 +87,7 @@ type User struct {
 	// Disabled and Epoch are as for a Client.
 	Disabled  bool      `json:"disabled,omitempty"`
 	Epoch     uint64    `json:"epoch"`
+	OriginKey string    `json:"origin_key,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -104,9 +106,9 @@ func (u User) Apply(r events.Recorded) (User, error) {
 	if u.Exists() && r.Subject.ID() != u.ID {
 		return u, poison(r, "another user's event")
 	}
-	switch r.Fact.(type) {
+	switch f := r.Fact.(type) {
 	case events.UserRegistered:
-		u = User{ID: r.Subject.ID(), CreatedAt: r.Stored}
+		u = User{ID: r.Subject.ID(), OriginKey: f.OriginKey, CreatedAt: r.Stored}
 	case events.UserDisabled:
 		if u.Disabled {
 			return u, poison(r, "already disabled")
