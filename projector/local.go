@@ -124,7 +124,7 @@ func (l *Local) grantState(ctx context.Context, id events.GrantID) ([]byte, erro
 	// A read takes microseconds. Watching ctx for that long costs more.
 	state, err := s.grant(context.WithoutCancel(ctx), id)
 	if err != nil {
-		w.damaged(err)
+		w.unreadable(s, err)
 		return nil, fmt.Errorf("%w: read grant: %w", ErrUnavailable, err)
 	}
 	return state, nil

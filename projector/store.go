@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,7 @@ type store struct {
 	reader  *sql.DB // a pool that cannot write
 	grants  *sql.Stmt
 	at      atomic.Pointer[position]
+	closed  sync.Once
 }
 
 // A model is the tables of one kind of stream and the fold that fills them.
@@ -135,19 +137,16 @@ func (s *store) grant(ctx context.Context, id events.GrantID) ([]byte, error) {
 	return state, err
 }
 
-// close ends reading and writing. What was committed stays.
-func (s *store) close() error {
-	var err error
-	if s.reader != nil {
-		err = s.reader.Close()
-	}
-	// The writer last: SQLite tidies up with the last connection, and only one
-	// that may write can.
-	return errors.Join(err, s.writer.close())
-}
-
-// discard closes the store and deletes its file.
-func (s *store) discard() error {
-	_ = s.close() // a damaged file may not close well
-	return removeFile(s.path)
+// close ends reading and writing. What was committed stays. Closing again does
+// nothing.
+func (s *store) close() (err error) {
+	s.closed.Do(func() {
+		if s.reader != nil {
+			err = s.reader.Close()
+		}
+		// The writer last: SQLite tidies up with the last connection, and only
+		// one that may write can.
+		err = errors.Join(err, s.writer.close())
+	})
+	return err
 }

@@ -21,9 +21,15 @@ const (
 	// was read before that is taken for a loss: nats-server lets a leader that is
 	// cut off answer from the past for up to 20 s.
 	isolation = 30 * time.Second
+	// stall is how long a message that is in the log may take to arrive before
+	// that is worth a word.
+	stall = 10 * time.Second
 	// pause is how long a worker waits after a failure that may pass.
 	pause = 500 * time.Millisecond
 )
+
+// errUnreadable restarts a worker whose file could not be read.
+var errUnreadable = errors.New("read model cannot be read")
 
 // A worker folds one stream into its store, for as long as it runs. It is the
 // store's only writer.
@@ -46,6 +52,8 @@ type worker struct {
 	// target is the head seen at start. Before it is reached nothing is served.
 	target   uint64
 	caughtUp bool
+	// arrived is when the last batch was folded, or the following began.
+	arrived time.Time
 	// err is why the worker is in trouble, and stopped says that it has given up.
 	err     error
 	stopped bool
@@ -67,11 +75,12 @@ func (w *worker) run(ctx context.Context) {
 			w.log.FailPartition(w.stream, err)
 			w.stop(err)
 			return
-		case disposable(err):
-			w.rebuild(ctx, err)
+		case disposable(err), errors.Is(err, errUnreadable):
+			w.reopen(ctx, err)
+		default:
+			w.trouble(err)
+			wait(ctx, pause)
 		}
-		w.trouble(err)
-		wait(ctx, pause)
 	}
 }
 
@@ -93,12 +102,17 @@ func (w *worker) set(change func()) {
 	w.changed.notify()
 }
 
-// rebuild replaces a damaged file by an empty one, as soon as it can.
-func (w *worker) rebuild(ctx context.Context, reason error) {
-	w.logger.Warn("read model is built again from the log", "stream", w.stream, "reason", reason)
+// reopen opens the store again, or a new one if the file is to blame.
+func (w *worker) reopen(ctx context.Context, reason error) {
+	w.trouble(reason)
 	w.set(func() { w.caughtUp = false })
+	old := w.store.Load()
+	_ = old.close() // in trouble, it may not close well
 	for {
-		err := w.store.Load().discard()
+		var err error
+		if disposable(reason) {
+			err = removeFile(old.path)
+		}
 		if err == nil {
 			var s *store
 			if s, err = w.open(ctx); err == nil {
@@ -106,7 +120,7 @@ func (w *worker) rebuild(ctx context.Context, reason error) {
 				return
 			}
 		}
-		w.trouble(fmt.Errorf("rebuild read model: %w", err))
+		w.trouble(fmt.Errorf("open read model again: %w", err))
 		if !wait(ctx, pause) {
 			return
 		}
@@ -151,6 +165,7 @@ func (w *worker) start(ctx context.Context) (first uint64, err error) {
 			w.set(func() {
 				w.target = max(w.target, head.Seq)
 				w.caughtUp = w.caughtUp || head.Seq == 0
+				w.arrived = time.Now()
 			})
 			return max(at.seq, head.First, 1), nil
 		}
@@ -167,7 +182,23 @@ func (w *worker) watch(ctx context.Context, restart context.CancelCauseFunc) {
 			restart(err)
 			return
 		}
+		if w.stalled() {
+			w.trouble(errors.New("a message that is in the log does not arrive: it may be damaged, or the server cut off"))
+		}
 	}
+}
+
+// stalled reports, at most every stall, that the log has something that was
+// not delivered for as long.
+func (w *worker) stalled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiting := !w.caughtUp || w.head.Seq > w.store.Load().position().seq
+	if !waiting || time.Since(w.arrived) < stall {
+		return false
+	}
+	w.arrived = time.Now()
+	return true
 }
 
 // look reads the head and compares it with what was folded. It returns
@@ -183,7 +214,7 @@ func (w *worker) look(ctx context.Context) (eventlog.Head, error) {
 	}
 	w.set(func() {
 		w.head = head
-		if head.Seq == at.seq {
+		if w.caughtUp && head.Seq == at.seq {
 			w.err = nil
 		}
 	})
@@ -222,7 +253,7 @@ func (w *worker) fold(ctx context.Context, batch []eventlog.Entry) error {
 		return err
 	}
 	w.set(func() {
-		w.err = nil
+		w.err, w.arrived = nil, time.Now()
 		w.caughtUp = w.caughtUp || s.position().seq >= w.target
 	})
 	return nil
@@ -244,15 +275,15 @@ func (w *worker) serving() (*store, error) {
 	return w.store.Load(), nil
 }
 
-// damaged is told of an error of a reader. If the file is to blame it is built
-// again.
-func (w *worker) damaged(err error) {
-	if !disposable(err) {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.restart(err)
+// unreadable is told that s could not be read. Nothing is read from it any
+// more, and the file is opened again, or built again if it is to blame.
+func (w *worker) unreadable(s *store, err error) {
+	w.set(func() {
+		if w.caughtUp && w.store.Load() == s {
+			w.caughtUp = false
+			w.restart(fmt.Errorf("%w: %w", errUnreadable, err))
+		}
+	})
 }
 
 // wait waits for d; false means that ctx ended.
