@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/mail"
@@ -175,16 +176,25 @@ func (s *Server) answerCode(c echo.Context, r authority.AuthorizationRequest, st
 	if err != nil {
 		return err
 	}
+	return answerLoginURL(c, code, state)
+}
+
+// answerLoginURL writes the URL to go to, as one can read and paste it:
+// encoding/json would escape its ampersands.
+func answerLoginURL(c echo.Context, code *authority.Code, state string) error {
 	u, err := url.Parse(code.RedirectURI)
 	if err != nil {
 		return fmt.Errorf("parse the client's redirect URI: %w", err)
 	}
-	q := u.Query()
-	q.Set("code", code.Text)
-	q.Set("state", state)
-	q.Set("iss", s.parts.Settings.Issuer) // RFC 9207
-	u.RawQuery = q.Encode()
-	return c.JSON(http.StatusOK, loginURL{u.String()})
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += "code=" + code.Text + "&state=" + url.QueryEscape(state)
+	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	c.Response().WriteHeader(http.StatusOK)
+	e := json.NewEncoder(c.Response())
+	e.SetEscapeHTML(false)
+	return e.Encode(loginURL{u.String()})
 }
 
 // loginToken checks a user's password and answers a first-party public client
