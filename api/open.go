@@ -81,7 +81,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(p, a, manager, feed), nil
+	return newServer(ctx, p, a, manager, feed), nil
 }
 
 // openKeys makes or loads the keys and keeps them as the feed tells.

@@ -34,8 +34,8 @@ type Server struct {
 	done      sync.WaitGroup
 }
 
-func newServer(p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
-	ctx, stop := context.WithCancel(context.Background())
+func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{parts: p, authority: a, keys: k, feed: f, stop: stop}
 	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
 	s.public, s.admin = s.newEcho(), s.newEcho()

@@ -31,7 +31,7 @@ func newTokenResponse(t *authority.Tokens, tokenType string) tokenResponse {
 }
 
 // A grantHandler answers one grant type of an authenticated client.
-type grantHandler func(a *authority.Authority, ctx context.Context, r authority.TokenRequest, f form) (*authority.Tokens, error)
+type grantHandler func(ctx context.Context, a *authority.Authority, r authority.TokenRequest, f form) (*authority.Tokens, error)
 
 var grantHandlers = map[string]grantHandler{
 	rules.GrantAuthorizationCode: redeemCode,
@@ -68,7 +68,7 @@ func (s *Server) token(c echo.Context) error {
 	if request.Scope, request.Audience, refusal = targets(f); refusal != nil {
 		return asError(refusal)
 	}
-	tokens, err := handle(s.authority, c.Request().Context(), request, f)
+	tokens, err := handle(c.Request().Context(), s.authority, request, f)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func targets(f form) (scope, audience []string, refusal *rules.Refusal) {
 	return scope, audience, nil
 }
 
-func redeemCode(a *authority.Authority, ctx context.Context, r authority.TokenRequest, f form) (*authority.Tokens, error) {
+func redeemCode(ctx context.Context, a *authority.Authority, r authority.TokenRequest, f form) (*authority.Tokens, error) {
 	code, refusal := f.require("code")
 	if refusal != nil {
 		return nil, refusal
@@ -105,7 +105,7 @@ func redeemCode(a *authority.Authority, ctx context.Context, r authority.TokenRe
 	return a.RedeemCode(ctx, r, code, f.get("redirect_uri"), verifier)
 }
 
-func refresh(a *authority.Authority, ctx context.Context, r authority.TokenRequest, f form) (*authority.Tokens, error) {
+func refresh(ctx context.Context, a *authority.Authority, r authority.TokenRequest, f form) (*authority.Tokens, error) {
 	token, refusal := f.require("refresh_token")
 	if refusal != nil {
 		return nil, refusal
@@ -113,7 +113,7 @@ func refresh(a *authority.Authority, ctx context.Context, r authority.TokenReque
 	return a.Refresh(ctx, r, token)
 }
 
-func clientCredentials(a *authority.Authority, ctx context.Context, r authority.TokenRequest, _ form) (*authority.Tokens, error) {
+func clientCredentials(ctx context.Context, a *authority.Authority, r authority.TokenRequest, _ form) (*authority.Tokens, error) {
 	return a.ClientCredentials(ctx, r)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func (a Answer) Text(name string) string {
 // Do sends a request and reads its answer.
 func Do(t testing.TB, r *http.Request) Answer {
 	t.Helper()
-	response, err := http.DefaultClient.Do(r)
+	response, err := http.DefaultClient.Do(r) //nolint:gosec // to the test's own server
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +66,8 @@ var (
 func (r *Replica) Post(t testing.TB, path string, c Client, pairs ...string) Answer {
 	t.Helper()
 	form := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		form.Add(pairs[i], pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		form.Add(pair[0], pair[1])
 	}
 	if c.ID != "" && c.Secret == "" {
 		form.Set("client_id", c.ID)

@@ -14,10 +14,10 @@ import (
 // one's own machine.
 const (
 	DemoRedirect      = "http://127.0.0.1:9999/callback"
-	DemoServiceSecret = "demo-service-secret" //nolint:gosec // says so
-	DemoWebSecret     = "demo-web-secret"     //nolint:gosec // says so
+	DemoServiceSecret = "demo-service-secret"
+	DemoWebSecret     = "demo-web-secret"
 	DemoUser          = "alice"
-	DemoPassword      = "wonderland" //nolint:gosec // says so
+	DemoPassword      = "wonderland"
 )
 
 type demoClient struct {

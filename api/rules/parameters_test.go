@@ -153,6 +153,6 @@ func TestSecretsOverlapByTwo(t *testing.T) {
 			wantRefusal(t, refusal, rules.Conflict)
 			return
 		}
-		c.Secrets = append(c.Secrets, fact.(events.ClientSecretAdded)) //nolint:errcheck // fails the test by itself
+		c.Secrets = append(c.Secrets, fact.(events.ClientSecretAdded))
 	}
 }

@@ -42,7 +42,7 @@ func TestOriginIsReadWithItsKeyAndItsEventOnly(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if strings.Contains(fmt.Sprintf("%v %+v %#v", key, key, key), fmt.Sprint(private)) {
+	if strings.Contains(fmt.Sprintf("%v %+v %#v", key, key, key), fmt.Sprintf("%d", private)) {
 		t.Error("the key prints its private half")
 	}
 }
