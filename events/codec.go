@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -80,12 +81,27 @@ func decode[F Fact](data []byte) (Fact, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&f); err != nil {
-		return nil, err
+		return nil, withoutData(err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("data after the JSON value")
 	}
 	return f, nil
+}
+
+// withoutData says what is wrong with a JSON text and where, but not what it
+// holds.
+func withoutData(err error) error {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("no JSON at offset %d", syntax.Offset)
+	}
+	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("wrong type at offset %d", typ.Offset)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("no whole JSON value")
+	}
+	return errors.New("a field or value that this version does not have")
 }
 
 // Encode renders an event as a message. The same event always gives the same
@@ -119,8 +135,9 @@ func Encode(e Event) (Message, error) {
 		}
 	}
 	for name, v := range h {
-		if strings.ContainsAny(v, "\r\n\x00") {
-			return Message{}, fmt.Errorf("encode %s: line break in %s", e.Fact.Type(), name)
+		// A header is one line, and is trimmed on its way.
+		if strings.ContainsAny(v, "\r\n\x00") || strings.Trim(v, " \t") != v {
+			return Message{}, fmt.Errorf("encode %s: %s does not fit in a header", e.Fact.Type(), name)
 		}
 	}
 	return Message{Subject: string(e.Subject), Header: h, Data: data}, nil

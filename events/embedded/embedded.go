@@ -102,7 +102,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
-		stopped <- s.lock.Close()
+		err := s.lock.Close()
+		if errors.Is(err, os.ErrClosed) {
+			err = nil // shut down before
+		}
+		stopped <- err
 	}()
 	select {
 	case err := <-stopped:

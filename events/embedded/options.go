@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,11 +47,15 @@ func serverOptions(o Options) (*server.Options, error) {
 // payloads.
 type serverLog struct{ to *slog.Logger }
 
-func (l serverLog) Noticef(format string, v ...any) { l.to.Info(fmt.Sprintf(format, v...)) }
-func (l serverLog) Warnf(format string, v ...any)   { l.to.Warn(fmt.Sprintf(format, v...)) }
-func (l serverLog) Errorf(format string, v ...any)  { l.to.Error(fmt.Sprintf(format, v...)) }
-func (l serverLog) Debugf(format string, v ...any)  { l.to.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Tracef(string, ...any)           {}
+func (l serverLog) log(level slog.Level, format string, v []any) {
+	l.to.Log(context.Background(), level, "nats server", "message", fmt.Sprintf(format, v...))
+}
 
-// Fatalf does not exit: Start sees that the server is not ready.
-func (l serverLog) Fatalf(format string, v ...any) { l.to.Error(fmt.Sprintf(format, v...)) }
+// The methods of the server's Logger. Fatalf does not exit: Start sees that
+// the server is not ready.
+func (l serverLog) Noticef(format string, v ...any) { l.log(slog.LevelInfo, format, v) }
+func (l serverLog) Warnf(format string, v ...any)   { l.log(slog.LevelWarn, format, v) }
+func (l serverLog) Errorf(format string, v ...any)  { l.log(slog.LevelError, format, v) }
+func (l serverLog) Fatalf(format string, v ...any)  { l.log(slog.LevelError, format, v) }
+func (l serverLog) Debugf(format string, v ...any)  { l.log(slog.LevelDebug, format, v) }
+func (l serverLog) Tracef(string, ...any)           {}

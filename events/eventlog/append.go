@@ -163,7 +163,7 @@ func (a *appending) attempt(ctx context.Context, patience time.Duration) (uint64
 	known := a.st.high.Load()
 	attempt, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	k, err := a.log.publish(attempt, a.st, a.build())
+	k, err := a.log.publish(attempt, a.build())
 	if errorCode(err) == codeWrongLastSequence && a.guarded {
 		return a.judge(ctx, err)
 	}

@@ -13,29 +13,41 @@ import (
 // that are encrypted. It is read from the leader, so a record is seen as soon
 // as it was written. Errors are those of Open.
 func (l *Log) Bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
-	bucket := strings.ToUpper(string(l.cfg.Realm)) + "_" + name
+	name = strings.ToUpper(string(l.cfg.Realm)) + "_" + name
+	l.mu.Lock()
+	b, ok := l.buckets[name]
+	l.mu.Unlock()
+	if ok {
+		return b.kv, nil
+	}
+	b, err := l.openBucket(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", name, err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if kv, ok := l.buckets[bucket]; ok {
-		return kv, nil
-	}
-	kv, err := l.openBucket(ctx, bucket)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
-	}
-	l.buckets[bucket] = kv
-	return kv, nil
+	l.buckets[name] = b
+	return b.kv, nil
 }
 
-func (l *Log) openBucket(ctx context.Context, bucket string) (kv jetstream.KeyValue, err error) {
+// bucket is an open bucket and the stream behind it.
+type bucket struct {
+	kv     jetstream.KeyValue
+	stream *stream
+}
+
+func (l *Log) openBucket(ctx context.Context, name string) (b bucket, err error) {
 	ctx, cancel := withDefaultTimeout(ctx, openTimeout)
 	defer cancel()
-	if _, err := l.openStream(ctx, l.bucketConfig(bucket)); err != nil {
-		return nil, err
+	c := l.bucketConfig(name)
+	s, err := l.openStream(ctx, c)
+	if err != nil {
+		return b, err
 	}
+	b.stream = &stream{name: c.Name, js: s}
 	err = retry(ctx, func(ctx context.Context) error {
-		kv, err = l.js.KeyValue(ctx, bucket)
+		b.kv, err = l.js.KeyValue(ctx, name)
 		return err
 	})
-	return kv, err
+	return b, err
 }

@@ -208,16 +208,29 @@ func (r *reader) join(ctx context.Context, entries []Entry) ([]Entry, error) {
 		r.joined = true
 		return entries[1:], nil
 	}
-	// Only an archiver takes events away, and only the oldest.
+	return entries, r.joinWithout(ctx)
+}
+
+// joinWithout decides about a consumer that did not start where it was told
+// to, by what the leader has there: another event means another log, none that
+// an archiver has taken it away with all before it. Anything else may pass.
+func (r *reader) joinWithout(ctx context.Context) error {
+	there, ok, err := r.st.at(ctx, r.last)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errInterrupted, err)
+	}
+	if ok && (events.Hash{}).Next(there.Seq, there.Message) != r.lastHash {
+		return r.rewritten()
+	}
 	head, err := r.log.Head(ctx, r.st.name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errInterrupted, err)
+		return fmt.Errorf("%w: %w", errInterrupted, err)
 	}
-	if head.First <= r.last {
-		return nil, r.rewritten()
+	if ok || head.First <= r.last {
+		return fmt.Errorf("%w: the consumer did not start at sequence %d", errInterrupted, r.last)
 	}
 	r.joined = true
-	return entries, nil
+	return nil
 }
 
 func (r *reader) rewritten() error {

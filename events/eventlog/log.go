@@ -46,7 +46,7 @@ type Log struct {
 	streams map[string]*stream
 
 	mu      sync.Mutex
-	buckets map[string]jetstream.KeyValue
+	buckets map[string]bucket
 }
 
 // Open opens the log of a realm. Streams that do not exist are created;
@@ -66,7 +66,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	l := &Log{
 		cfg: cfg, nc: nc, js: js,
 		streams: map[string]*stream{},
-		buckets: map[string]jetstream.KeyValue{},
+		buckets: map[string]bucket{},
 	}
 	if err := l.openStreams(ctx); err != nil {
 		return nil, fmt.Errorf("open log of realm %s: %w", cfg.Realm, err)
@@ -117,7 +117,7 @@ func (l *Log) openStreams(ctx context.Context) error {
 func (l *Log) findPartitions(ctx context.Context) ([]events.Partition, error) {
 	found := make([]events.Partition, l.cfg.Partitions)
 	for i := range found {
-		found[i] = events.Partition(i) //nolint:gosec // below MaxPartitions
+		found[i] = events.Partition(i)
 	}
 	names := l.js.StreamNames(ctx)
 	for name := range names.Name() {

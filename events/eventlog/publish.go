@@ -44,7 +44,7 @@ func newMsg(m events.Message, stream string) *nats.Msg {
 
 // publish sends messages once, several as one atomic batch, and waits for the
 // ack. It does not try again.
-func (l *Log) publish(ctx context.Context, st *stream, msgs []*nats.Msg) (ack, error) {
+func (l *Log) publish(ctx context.Context, msgs []*nats.Msg) (ack, error) {
 	if len(msgs) == 1 {
 		k, err := l.js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
 		if err != nil {

@@ -107,25 +107,40 @@ func (l *Log) readable(s events.Subject) (*stream, error) {
 
 // next is the first message on the subject after sequence seq.
 func (s *stream) next(ctx context.Context, subject events.Subject, seq uint64) (Entry, bool, error) {
-	m, err := s.js.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(string(subject)))
-	return s.found(m, err)
+	return s.find(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return s.js.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(string(subject)))
+	})
+}
+
+// at is the message of that sequence.
+func (s *stream) at(ctx context.Context, seq uint64) (Entry, bool, error) {
+	return s.find(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return s.js.GetMsg(ctx, seq)
+	})
 }
 
 // last is the last message on a subject, which may have wildcards.
 func (s *stream) last(ctx context.Context, subject string) (Entry, bool, error) {
-	m, err := s.js.GetLastMsgForSubject(ctx, subject)
-	return s.found(m, err)
+	return s.find(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return s.js.GetLastMsgForSubject(ctx, subject)
+	})
 }
 
-func (s *stream) found(m *jetstream.RawStreamMsg, err error) (Entry, bool, error) {
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return Entry{}, false, nil
-	}
-	if err != nil {
-		return Entry{}, false, err
-	}
-	s.saw(m.Sequence)
-	return newEntry(m), true, nil
+func (s *stream) find(ctx context.Context, get func(context.Context) (*jetstream.RawStreamMsg, error)) (e Entry, ok bool, err error) {
+	ctx, cancel := withDefaultTimeout(ctx, readTimeout)
+	defer cancel()
+	err = retry(ctx, func(ctx context.Context) error {
+		m, err := get(ctx)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err == nil {
+			s.saw(m.Sequence)
+			e, ok = newEntry(m), true
+		}
+		return err
+	})
+	return e, ok, err
 }
 
 // Head is where a stream stands, as its leader sees it.
@@ -149,7 +164,7 @@ func (l *Log) Head(ctx context.Context, stream string) (Head, error) {
 	if err != nil {
 		return Head{}, fmt.Errorf("read head: %w", err)
 	}
-	info, err := st.js.Info(ctx)
+	info, err := st.info(ctx)
 	if err != nil {
 		return Head{}, fmt.Errorf("read head of %s: %w", stream, err)
 	}
@@ -161,4 +176,14 @@ func (l *Log) Head(ctx context.Context, stream string) (Head, error) {
 		Created:  info.Created,
 		Replicas: info.Config.Replicas,
 	}, nil
+}
+
+func (s *stream) info(ctx context.Context) (info *jetstream.StreamInfo, err error) {
+	ctx, cancel := withDefaultTimeout(ctx, readTimeout)
+	defer cancel()
+	err = retry(ctx, func(ctx context.Context) error {
+		info, err = s.js.Info(ctx)
+		return err
+	})
+	return info, err
 }

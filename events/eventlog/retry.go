@@ -10,12 +10,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// Bounds for callers whose ctx has no deadline.
 const (
 	openTimeout = 10 * time.Second
-	// openAttempt is how long one answer is waited for. A stream without a
-	// leader gives none, nor does a cluster in which several replicas create one
-	// stream at once to all of them.
-	openAttempt = 2 * time.Second
+	readTimeout = 5 * time.Second
 )
 
 // withDefaultTimeout gives ctx a deadline if it has none.
@@ -45,37 +43,51 @@ func (b *backoff) wait(ctx context.Context) bool {
 	}
 }
 
-// retry repeats do while its error may pass, each time for openAttempt at most.
-func retry(ctx context.Context, do func(context.Context) error) error {
-	b := backoff{next: 20 * time.Millisecond, most: 500 * time.Millisecond}
-	for {
-		attempt, cancel := context.WithTimeout(ctx, openAttempt)
+// retry repeats do while its error may pass. Each try has a time of its own,
+// longer than the one before: a request to a leader that has just died is not
+// answered at all, nor are all of several replicas that create one stream at
+// once. do must be safe to repeat.
+func retry(ctx context.Context, do func(ctx context.Context) error) error {
+	pause := backoff{next: 20 * time.Millisecond, most: 500 * time.Millisecond}
+	for patience := attemptTimeout; ; patience *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, patience)
 		err := do(attempt)
 		cancel()
-		if err == nil || !mayPass(err) || !b.wait(ctx) {
+		if err == nil || !mayPass(err) || !pause.wait(ctx) {
 			return err
 		}
 	}
 }
 
-// codeNoPeers is a cluster's answer while too few of its nodes are up to place a
-// stream on.
-const codeNoPeers jetstream.ErrorCode = 10005
+// Codes of refusals whose HTTP-like status misleads (nats-server, errors.json).
+const (
+	codeNoPeers       jetstream.ErrorCode = 10005 // 400, while a cluster comes up
+	codeInvalidConfig jetstream.ErrorCode = 10052 // 500, for good
+	codeNotClustered  jetstream.ErrorCode = 10074 // 500, for good
+)
 
-// mayPass tells an unavailable server, which answers 503 or nothing, from one
+// mayPass tells a server that is not available, or does not answer, from one
 // that has refused.
 func mayPass(err error) bool {
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, context.Canceled) {
 		return false
 	}
-	var api *jetstream.APIError
-	return !errors.As(err, &api) || api.Code >= 500 || api.ErrorCode == codeNoPeers
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		return true
+	}
+	switch api.ErrorCode {
+	case codeNoPeers:
+		return true
+	case codeInvalidConfig, codeNotClustered:
+		return false
+	}
+	return api.Code >= 500
 }
 
 // errorCode is the JetStream error code in err, or 0.
 func errorCode(err error) jetstream.ErrorCode {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode
 	}
 	return 0

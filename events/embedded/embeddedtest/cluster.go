@@ -37,7 +37,9 @@ type clusterNode struct {
 
 // NewCluster starts a cluster that ends with the test, and waits until it has
 // a leader and all nodes are current.
-func NewCluster(t testing.TB) *Cluster {
+//
+// Each tweak may change the options of a node before it starts.
+func NewCluster(t testing.TB, tweaks ...func(node int, o *server.Options)) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	dir := t.TempDir()
@@ -51,6 +53,9 @@ func NewCluster(t testing.TB) *Cluster {
 	}
 	for i := range Nodes {
 		c.nodes[i] = &clusterNode{opts: c.options(i, ports[i], ports[Nodes+i], dir)}
+		for _, tweak := range tweaks {
+			tweak(i, &c.nodes[i].opts)
+		}
 		c.Start(i)
 	}
 	t.Cleanup(func() {
@@ -63,7 +68,7 @@ func NewCluster(t testing.TB) *Cluster {
 }
 
 func (c *Cluster) options(i, routePort, clientPort int, dir string) server.Options {
-	name := "node-" + strconv.Itoa(i)
+	name := NodeName(i)
 	return server.Options{
 		ServerName:             name,
 		Host:                   "127.0.0.1",
@@ -88,6 +93,22 @@ func (c *Cluster) options(i, routePort, clientPort int, dir string) server.Optio
 	}
 }
 
+// authentication lets anybody in, as a user without a password in the default
+// account, and the system's user in the system account.
+func authentication(o *server.Options) {
+	system := server.NewAccount(server.DEFAULT_SYSTEM_ACCOUNT)
+	o.SystemAccount = system.Name
+	o.Accounts = []*server.Account{system}
+	o.Users = []*server.User{
+		{Username: "anyone"},
+		{Username: "system", Password: "system", Account: system},
+	}
+	o.NoAuthUser = "anyone"
+}
+
+// NodeName is the server name of node i.
+func NodeName(i int) string { return "node-" + strconv.Itoa(i) }
+
 func (c *Cluster) routesFrom(i int) []*url.URL {
 	var urls []*url.URL
 	for _, p := range c.routes[i] {
@@ -104,12 +125,15 @@ func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	ports := make([]int, n)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l := listen(t)
+		defer closeAll(l)
+		_, port, err := net.SplitHostPort(l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		if ports[i], err = strconv.Atoi(port); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return ports
 }
@@ -148,6 +172,17 @@ func (c *Cluster) Connect(nodes ...int) *nats.Conn {
 		urls[i] = c.URL(n)
 	}
 	nc, err := nats.Connect(strings.Join(urls, ","), Reconnecting()...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(nc.Close)
+	return nc
+}
+
+// ConnectSystem connects to the system account at one node.
+func (c *Cluster) ConnectSystem(node int) *nats.Conn {
+	c.t.Helper()
+	nc, err := nats.Connect(c.URL(node), append(Reconnecting(), nats.UserInfo("system", "system"))...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -219,8 +254,10 @@ func (c *Cluster) Kill(i int) {
 func (c *Cluster) Start(i int) {
 	c.t.Helper()
 	c.Heal(i)
-	opts := c.nodes[i].opts // the server changes what it is given
+	// The server changes what it is given, accounts and routes too.
+	opts := c.nodes[i].opts
 	opts.Routes = c.routesFrom(i)
+	authentication(&opts)
 	s, err := server.NewServer(&opts)
 	if err != nil {
 		c.t.Fatal(err)

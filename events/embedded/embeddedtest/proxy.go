@@ -1,7 +1,11 @@
 package embeddedtest
 
 import (
+	"context"
+	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -10,6 +14,7 @@ import (
 type Proxy struct {
 	listener net.Listener
 	target   string
+	ctx      context.Context // the test's, for dialing
 
 	mu    sync.Mutex
 	moved *sync.Cond
@@ -17,26 +22,41 @@ type Proxy struct {
 	// cut refuses connections; the stalls hold back what passes.
 	cut, stallRequests, stallReplies bool
 	closed                           bool
+	// held counts directions that have something to pass and may not.
+	held int
 }
 
 // NewProxy starts a proxy to target, host and port. It ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}}
+	l := listen(t)
+	p := &Proxy{listener: l, target: target, ctx: t.Context(), conns: map[net.Conn]struct{}{}}
 	p.moved = sync.NewCond(&p.mu)
 	var running sync.WaitGroup
 	running.Go(func() { p.accept(&running) })
 	t.Cleanup(func() {
 		p.set(func() { p.closed, p.cut = true, true })
-		_ = l.Close()
+		closeAll(l)
 		p.drop()
 		running.Wait()
 	})
 	return p
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// closeAll closes what may be closed already.
+func closeAll[C io.Closer](all ...C) {
+	for _, c := range all {
+		_ = c.Close()
+	}
 }
 
 // Addr is where the proxy listens.
@@ -59,6 +79,13 @@ func (p *Proxy) StallRequests() { p.set(func() { p.stallRequests = true }) }
 // StallReplies is described at StallRequests.
 func (p *Proxy) StallReplies() { p.set(func() { p.stallReplies = true }) }
 
+// Holds reports whether something is being held back.
+func (p *Proxy) Holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held > 0
+}
+
 // Heal lets everything pass again.
 func (p *Proxy) Heal() {
 	p.set(func() { p.cut, p.stallRequests, p.stallReplies = false, false, false })
@@ -74,9 +101,7 @@ func (p *Proxy) set(change func()) {
 func (p *Proxy) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
-	}
+	closeAll(slices.Collect(maps.Keys(p.conns))...)
 	clear(p.conns)
 	p.moved.Broadcast()
 }
@@ -92,12 +117,12 @@ func (p *Proxy) accept(running *sync.WaitGroup) {
 }
 
 func (p *Proxy) serve(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", p.target)
+	defer closeAll(client)
+	server, err := (&net.Dialer{}).DialContext(p.ctx, "tcp", p.target)
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer closeAll(server)
 	if !p.enter(client, server) {
 		return
 	}
@@ -131,8 +156,7 @@ func (p *Proxy) leave(conns ...net.Conn) {
 // pump passes bytes on, one read at a time, unless they are stalled. When one
 // side ends, so does the other.
 func (p *Proxy) pump(to, from net.Conn, stalled *bool) {
-	defer to.Close()
-	defer from.Close()
+	defer closeAll(to, from)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
@@ -161,6 +185,8 @@ func (p *Proxy) pass(from net.Conn, stalled *bool) bool {
 		if !*stalled {
 			return true
 		}
+		p.held++
 		p.moved.Wait()
+		p.held--
 	}
 }

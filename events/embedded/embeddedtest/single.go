@@ -45,7 +45,13 @@ type Node struct {
 // loopback, beside in-process connections.
 func Single(t testing.TB) *Node {
 	t.Helper()
-	n := &Node{Dir: t.TempDir(), t: t}
+	return Reopen(t, t.TempDir())
+}
+
+// Reopen is Single on a directory that may hold a store already.
+func Reopen(t testing.TB, dir string) *Node {
+	t.Helper()
+	n := &Node{Dir: dir, t: t}
 	n.Start()
 	t.Cleanup(n.Stop)
 	return n

@@ -1,0 +1,176 @@
+package eventlog_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
+)
+
+// change recreates a stream with a changed configuration.
+func change(t *testing.T, nc *nats.Conn, stream string, how func(*jetstream.StreamConfig)) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	how(&c)
+	if err := js.DeleteStream(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every way in which an existing stream can break the contract is named.
+func TestOpenRefusesByName(t *testing.T) {
+	t.Parallel()
+	type config = jetstream.StreamConfig
+	nc := embeddedtest.Single(t).Conn()
+	for name, how := range map[string]func(*config){
+		"allow_direct":              func(c *config) { c.AllowDirect = true },
+		"allow_atomic":              func(c *config) { c.AllowAtomicPublish = false },
+		"persist_mode":              func(c *config) { c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false },
+		"max_age":                   func(c *config) { c.MaxAge = time.Hour },
+		"max_msgs is":               func(c *config) { c.MaxMsgs = 1 << 40 },
+		"max_bytes":                 func(c *config) { c.MaxBytes = 1 << 30 },
+		"max_msgs_per_subject":      func(c *config) { c.MaxMsgsPerSubject = 1000 },
+		"max_msg_size":              func(c *config) { c.MaxMsgSize = 1000 },
+		"deny_delete":               func(c *config) { c.DenyDelete = false },
+		"deny_purge":                func(c *config) { c.DenyPurge = true },
+		"allow_rollup_hdrs":         func(c *config) { c.AllowRollup = true },
+		"allow_msg_ttl":             func(c *config) { c.AllowMsgTTL = true },
+		"subject_delete_marker_ttl": func(c *config) { c.SubjectDeleteMarkerTTL, c.AllowMsgTTL, c.AllowRollup = time.Hour, true, true },
+		"allow_msg_schedules":       func(c *config) { c.AllowMsgSchedules, c.AllowRollup, c.Discard = true, true, jetstream.DiscardOld },
+		"allow_batched":             func(c *config) { c.AllowBatchPublish = true },
+		"discard":                   func(c *config) { c.Discard = jetstream.DiscardOld },
+		"retention":                 func(c *config) { c.Retention = jetstream.InterestPolicy },
+		"storage":                   func(c *config) { c.Storage = jetstream.MemoryStorage },
+		"duplicate_window":          func(c *config) { c.Duplicates = time.Second },
+		"no_ack":                    func(c *config) { c.NoAck, c.AllowAtomicPublish = true, false },
+		"subjects":                  func(c *config) { c.Subjects = c.Subjects[1:] },
+		"sources":                   func(c *config) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} },
+		"subject_transform": func(c *config) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "main.revoked.0", Destination: "main.revoked.0.x"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := eventlog.Config{Realm: events.Realm("r-" + strings.NewReplacer("_", "-", " ", "-").Replace(name))}
+			open(t, nc, cfg)
+			stream := cfg.Realm.PartitionStream(0)
+			change(t, nc, stream, how)
+			_, err := eventlog.Open(within(t, patience), nc, cfg)
+			if !errors.Is(err, eventlog.ErrContract) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), stream) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestOpenAcceptsWhatIsTheOperators(t *testing.T) {
+	t.Parallel()
+	nc := embeddedtest.Single(t).Conn()
+	open(t, nc, eventlog.Config{})
+	change(t, nc, partition, func(c *jetstream.StreamConfig) {
+		c.Description = "ours"
+		c.Compression = jetstream.S2Compression
+		c.Metadata = map[string]string{"team": "id"}
+		c.Duplicates = time.Hour
+		slices.Reverse(c.Subjects)
+	})
+	mustAppend(t, open(t, nc, eventlog.Config{}), eventlog.Unit{Event: tick()})
+}
+
+func TestOpenFindsPartitions(t *testing.T) {
+	t.Parallel()
+	nc := embeddedtest.Single(t).Conn()
+	open(t, nc, eventlog.Config{Realm: "other", Partitions: 5})
+	if got := open(t, nc, eventlog.Config{Partitions: 3}).Partitions(); !slices.Equal(got, []events.Partition{0, 1, 2}) {
+		t.Errorf("created %v", got)
+	}
+	l := open(t, nc, eventlog.Config{Partitions: 1})
+	if got := l.Partitions(); !slices.Equal(got, []events.Partition{0, 1, 2}) {
+		t.Errorf("found %v", got)
+	}
+	seq := mustAppend(t, l, eventlog.Unit{Event: opened(realm.GrantSubject(events.NewGrantID(2, [16]byte{})))})
+	if got := replay(t, l, realm.PartitionStream(2), eventlog.From{}); len(got) != 1 || got[0].Seq != seq {
+		t.Errorf("replayed %v", got)
+	}
+}
+
+func TestOpenRefusesConfig(t *testing.T) {
+	t.Parallel()
+	nc := embeddedtest.Single(t).Conn()
+	for name, cfg := range map[string]eventlog.Config{
+		"no realm":                {},
+		"upper case":              {Realm: "Main"},
+		"two replicas":            {Realm: realm, Replicas: 2},
+		"too many partitions":     {Realm: realm, Partitions: 257},
+		"replicas of one server":  {Realm: realm, Replicas: 3},
+		"negative partition":      {Realm: "ma.in", Partitions: -1},
+		"realm that is a subject": {Realm: "main.>"},
+	} {
+		if _, err := eventlog.Open(within(t, 2*time.Second), nc, cfg); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
+// A bucket is read from the leader, unlike what nats.go's helper makes.
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, e env) {
+		l := e.open(t)
+		kv, err := l.Bucket(within(t, patience), "people")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := e.open(t).Bucket(within(t, patience), "people")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 50 {
+			rev, err := kv.Put(t.Context(), "alice", []byte{byte(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := other.Get(t.Context(), "alice")
+			if err != nil || got.Revision() != rev {
+				t.Fatalf("read %v %v after revision %d", got, err, rev)
+			}
+		}
+		if _, err := kv.Create(t.Context(), "alice", nil); !errors.Is(err, jetstream.ErrKeyExists) {
+			t.Errorf("created twice: %v", err)
+		}
+		if err := kv.Purge(t.Context(), "alice"); err != nil {
+			t.Error(err)
+		}
+		if again, err := l.Bucket(t.Context(), "people"); err != nil || again == nil {
+			t.Errorf("%v %v", again, err)
+		}
+		js, err := jetstream.New(e.dial(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "MAIN_direct", Replicas: e.replicas}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Bucket(within(t, patience), "direct"); !errors.Is(err, eventlog.ErrContract) || !strings.Contains(err.Error(), "allow_direct") {
+			t.Errorf("bucket of direct reads: %v", err)
+		}
+	})
+}
