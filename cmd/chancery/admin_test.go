@@ -115,6 +115,12 @@ func TestAdminCommands(t *testing.T) {
 			[]string{"revoked: code_reuse", "web", "u1", "7"},
 		},
 		"grant revoke": {[]string{"grant", "revoke", "00ff"}, "{}", []call{{"POST /admin/v1/grants/00ff/revoke", nil}}, []string{"00ff revoked"}},
+		"status": {
+			[]string{"status"},
+			`{"issuer":"https://auth.example","realm":"main","reason":"draining","clock_skew_ms":3,"projector":[{"stream":"MAIN_EVENTS_0","head":9,"position":8,"lag_seconds":1.5,"hash":"` + strings.Repeat("ab", 32) + `"}]}`,
+			[]call{{"GET /admin/v1/status", nil}},
+			[]string{"not ready: draining", "MAIN_EVENTS_0", "8", "9", "1.5s", "abababababab "},
+		},
 		"ids are escaped": {
 			[]string{"client", "show", "a/../b?c"},
 			someClient,

@@ -21,6 +21,7 @@ type cli struct {
 	User   userCmd   `cmd:"" group:"administer" help:"Disable and enable users."`
 	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
 	Events eventsCmd `cmd:"" group:"administer" help:"Print the log."`
+	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
 	VersionCmd versionCmd `cmd:"" name:"version" group:"administer" help:"Print the version."`
 }

@@ -99,6 +99,6 @@ func (c *eventsCmd) print(t terminal, line []byte) error {
 		return err
 	}
 	_, err := fmt.Fprintln(t.out, printable(fmt.Sprintf("%s %-14s %5d  %-28s %s %s",
-		e.Stored.UTC().Format(time.RFC3339), e.Stream, e.Seq, e.Type, e.Subject, e.Data)))
+		e.Stored.UTC().Format("2006-01-02T15:04:05.000Z"), e.Stream, e.Seq, e.Type, e.Subject, e.Data)))
 	return err
 }

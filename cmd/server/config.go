@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"io"
 	"log/slog"
 
@@ -31,9 +32,17 @@ type Config struct {
 	// Dev starts with demonstration clients and a user, on loopback only.
 	Dev bool
 
+	// Logger is told what happens. Nil discards it.
 	Logger *slog.Logger
-	// Out is where the banner and the tour of Dev go.
+	// Out is where the banner and the tour of Dev go. Nil discards them.
 	Out io.Writer
+
+	// Passwords is the cost of hashing passwords; the zero value is the default.
+	Passwords secret.PasswordConfig
+	// FoldGate and FeedGate hold back what is folded and followed. They are for
+	// tests of a process that is behind.
+	FoldGate func(ctx context.Context, stream string) error
+	FeedGate func(ctx context.Context, stream string) error
 }
 
 // Public is the listener of the protocol.

@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// health is what the admin listener answers before there is an API, and in a
+// process that has none.
+type health struct {
+	mu sync.Mutex
+	// state is why the process is not ready, or nil.
+	state error
+	// check is asked when state is nil.
+	check func(context.Context) error
+	// next answers everything once it is there.
+	next http.Handler
+}
+
+var (
+	errStarting = errors.New("starting")
+	errDraining = errors.New("draining")
+)
+
+func newHealth(check func(context.Context) error) *health {
+	return &health{state: errStarting, check: check}
+}
+
+// set changes the state of the process.
+func (h *health) set(state error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state = state
+}
+
+// handOver lets next answer.
+func (h *health) handOver(next http.Handler) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next = next
+}
+
+// ready says what keeps the process from serving, or nil.
+func (h *health) ready(ctx context.Context) error {
+	h.mu.Lock()
+	state := h.state
+	h.mu.Unlock()
+	if state != nil {
+		return state
+	}
+	return h.check(ctx)
+}
+
+func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	next := h.next
+	h.mu.Unlock()
+	switch {
+	case next != nil:
+		next.ServeHTTP(w, r)
+	case r.Method != http.MethodGet:
+		http.Error(w, "not here", http.StatusNotFound)
+	case r.URL.Path == "/health/live":
+		_, _ = io.WriteString(w, "live\n")
+	case r.URL.Path == "/health/ready":
+		if err := h.ready(r.Context()); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	default:
+		http.Error(w, "not here", http.StatusNotFound)
+	}
+}

@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of both listeners. An answer may take as long as the API gives a
+// request, and no client may take longer to send one.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+// A listener is a bound address and the HTTP server on it.
+type listener struct {
+	net  net.Listener
+	http *http.Server
+	// end cancels the contexts of all requests in progress.
+	end context.CancelFunc
+}
+
+func listen(ctx context.Context, address string, h http.Handler, logger *slog.Logger) (*listener, error) {
+	bound, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	// Requests outlive the context that the process is told to stop by: they
+	// are drained.
+	requests, end := context.WithCancel(context.WithoutCancel(ctx))
+	return &listener{
+		net: bound,
+		end: end,
+		http: &http.Server{
+			Handler:           h,
+			BaseContext:       func(net.Listener) context.Context { return requests },
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      writeTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// serve answers requests until drain.
+func (l *listener) serve() error {
+	if err := l.http.Serve(l.net); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.net.Addr(), err)
+	}
+	return nil
+}
+
+// drain takes no more requests and waits for those in progress. After grace
+// their contexts end, and when ctx ends their connections are cut.
+func (l *listener) drain(ctx context.Context, grace time.Duration) error {
+	defer l.end()
+	late := time.AfterFunc(grace, l.end)
+	defer late.Stop()
+	if err := l.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("drain %s: %w", l.net.Addr(), err), l.http.Close())
+	}
+	return nil
+}
+
+// url is the address of the listener for clients on this machine.
+func (l *listener) url() string {
+	if l == nil {
+		return ""
+	}
+	return "http://" + l.net.Addr().String()
+}
+
+// lateHandler is set after its listener is bound and before it serves.
+type lateHandler struct{ http.Handler }

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/embedded"
+	"github.com/chancery-authority/chancery/events/eventlog"
+)
+
+const connectionName = "chancery"
+
+// openLog opens the log on the embedded server or on those it is told of.
+func (s *Server) openLog(ctx context.Context) error {
+	var err error
+	if s.cfg.Log.NATSURL == "" {
+		s.nc, err = s.startEmbedded(ctx)
+	} else {
+		s.nc, err = s.connect(s.cfg.Log.NATSCreds)
+	}
+	if err != nil {
+		return err
+	}
+	s.eventLog, err = eventlog.Open(ctx, s.nc, eventlog.Config{
+		Realm:      events.Realm(s.cfg.Log.Realm),
+		Partitions: s.cfg.Log.Partitions,
+		Replicas:   s.cfg.Log.Replicas,
+		Logger:     s.logger,
+	})
+	return err
+}
+
+func (s *Server) startEmbedded(ctx context.Context) (*nats.Conn, error) {
+	ns, err := embedded.Start(embedded.Options{Dir: s.cfg.Data.Data, Logger: natsLogger(ctx, s.logger)})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose("the NATS server", ns.Shutdown)
+	nc, err := ns.Connect(nats.Name(connectionName), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	if err != nil {
+		return nil, err
+	}
+	s.onClose("the NATS connection", closing(nc.Close))
+	return nc, nil
+}
+
+func (s *Server) connect(creds string) (*nats.Conn, error) {
+	l := s.cfg.Log
+	nc, err := eventlog.Connect(eventlog.ConnectConfig{
+		URL: l.NATSURL, Name: connectionName, Creds: creds,
+		CA: l.NATSTLSCA, Cert: l.NATSTLSCert, Key: l.NATSTLSKey, Logger: s.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose("the NATS connection", closing(nc.Close))
+	return nc, nil
+}
+
+// natsLogger is where the embedded server logs: what it says about itself at
+// the info level is for debugging here.
+func natsLogger(ctx context.Context, logger *slog.Logger) *slog.Logger {
+	h := logger.Handler()
+	if !h.Enabled(ctx, slog.LevelDebug) {
+		h = warnings{h}
+	}
+	return slog.New(h).With("part", "nats-server")
+}
+
+// warnings drops everything below a warning.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+
+	"github.com/chancery-authority/chancery/api"
+	"github.com/chancery-authority/chancery/projector"
+)
+
+// open opens what the role is for, on the log.
+func (s *Server) open(ctx context.Context) error {
+	if err := s.openReader(ctx); err != nil {
+		return err
+	}
+	if s.cfg.Role == Projector {
+		service := projector.Serve(s.nc, s.local) //nolint:contextcheck // it ends with Close
+		s.onClose("the reads", closing(service.Close))
+		return nil
+	}
+	return s.openAPI(ctx)
+}
+
+func (s *Server) openAPI(ctx context.Context) error {
+	ring, err := s.cfg.keyRing()
+	if err != nil {
+		return err
+	}
+	adminKey, err := s.cfg.adminKey()
+	if err != nil {
+		return err
+	}
+	// Bound before it is served, because the issuer may be its address.
+	var handler lateHandler
+	if s.public, err = listen(ctx, s.cfg.Public.Listen, &handler, s.logger); err != nil {
+		return err
+	}
+	s.cfg.Public.Listen = s.public.net.Addr().String()
+	s.cfg = s.cfg.WithIssuer()
+	s.api, err = api.Open(ctx, api.Parts{
+		Settings:  s.cfg.Settings,
+		Log:       s.eventLog,
+		Reader:    s.reader,
+		KeyRing:   ring,
+		AdminKey:  adminKey,
+		Passwords: s.cfg.Passwords,
+		FeedGate:  s.cfg.FeedGate,
+		Ready:     s.health.ready,
+		Status:    s.status,
+		Logger:    s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose("the API", closing(s.api.Close))
+	handler.Handler = s.api.Public()
+	s.health.handOver(s.api.Admin())
+	s.serve(s.public)
+	if s.cfg.Dev {
+		return s.demonstrate(ctx, adminKey)
+	}
+	return nil
+}
