@@ -52,15 +52,19 @@ func launch(t *testing.T, args ...string) (*exec.Cmd, <-chan string) {
 func field(t *testing.T, lines <-chan string, name string) string {
 	t.Helper()
 	for line := range lines {
-		if !strings.Contains(line, "msg=ready") {
-			continue
+		if value, ok := logField(line, name); ok && strings.Contains(line, "msg=ready") {
+			return value
 		}
-		_, rest, _ := strings.Cut(line, name+"=")
-		value, _, _ := strings.Cut(rest, " ")
-		return value
 	}
 	t.Fatal("the process ended before it was ready")
 	return ""
+}
+
+// logField finds a field in a line of the log.
+func logField(line, name string) (string, bool) {
+	_, rest, ok := strings.Cut(line, " "+name+"=")
+	value, _, _ := strings.Cut(rest, " ")
+	return value, ok
 }
 
 func TestProcessStopsInOrder(t *testing.T) {
