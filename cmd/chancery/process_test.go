@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// launch starts the program and waits until it says that it is ready. Lines
+// launch starts the program and waits until it says that it serves. Lines
 // of its log follow on the channel.
 func launch(t *testing.T, args ...string) (*exec.Cmd, <-chan string) {
 	t.Helper()
@@ -48,15 +48,15 @@ func launch(t *testing.T, args ...string) (*exec.Cmd, <-chan string) {
 	return cmd, lines
 }
 
-// field waits for the line of the log that says ready, and finds a field.
+// field waits for the line of the log that says serving, and finds a field.
 func field(t *testing.T, lines <-chan string, name string) string {
 	t.Helper()
 	for line := range lines {
-		if value, ok := logField(line, name); ok && strings.Contains(line, "msg=ready") {
+		if value, ok := logField(line, name); ok && strings.Contains(line, "msg=serving") {
 			return value
 		}
 	}
-	t.Fatal("the process ended before it was ready")
+	t.Fatal("the process ended before it served")
 	return ""
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // durabilityRetry is how long after a failed check the next one is made.
-const durabilityRetry = 5 * time.Second
+const durabilityRetry = time.Second
 
 // durability knows whether what the log acknowledges survives a power cut.
 // The embedded server syncs always; others are asked, at start and whenever
@@ -76,14 +76,16 @@ func (d *durability) ready() error {
 
 // watch checks again after every reconnect, until it is content.
 func (d *durability) watch(ctx context.Context, nc *nats.Conn) {
-	connected := nc.StatusChanged(nats.CONNECTED)
+	connected, asked := nc.StatusChanged(nats.CONNECTED), d.system.StatusChanged(nats.CONNECTED)
 	defer nc.RemoveStatusListener(connected)
+	defer d.system.RemoveStatusListener(asked)
 	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-connected:
+		case <-asked:
 		case <-again:
 		}
 		again = nil

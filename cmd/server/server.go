@@ -79,7 +79,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return errors.Join(err, s.Close()) //nolint:contextcheck // ctx may have ended, closing goes on
 	}
 	s.health.set(nil)
-	s.logger.Info("ready", "admin", s.AdminURL(), "public", s.PublicURL(), "issuer", s.cfg.Settings.Issuer)
+	s.logger.Info("serving", "admin", s.AdminURL(), "public", s.PublicURL(), "issuer", s.cfg.Settings.Issuer)
 	return nil
 }
 
