@@ -85,7 +85,7 @@ func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.Path() == "/admin/v1/events" {
 			return next(c)
 		}
-		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
+		ctx, cancel := context.WithTimeout(c.Request().Context(), s.parts.RequestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)

@@ -16,9 +16,9 @@ import (
 	"github.com/chancery-authority/chancery/projector"
 )
 
-// requestTimeout bounds the work on one request. It is shorter than the time a
-// claim on a user name is held.
-const requestTimeout = 15 * time.Second
+// defaultRequestTimeout is shorter than the time a claim on a user name is
+// held.
+const defaultRequestTimeout = 15 * time.Second
 
 // readyTimeout bounds a health check.
 const readyTimeout = 3 * time.Second
@@ -35,6 +35,8 @@ type Parts struct {
 	AdminKey secret.Secret
 	// Passwords is the cost of hashing; the zero value is the default.
 	Passwords secret.PasswordConfig
+	// RequestTimeout bounds the work on one request, 15 s if zero.
+	RequestTimeout time.Duration
 	// FeedGate, if there is one, holds back every batch of the feed, for tests
 	// of a replica that is behind.
 	FeedGate func(ctx context.Context, stream string) error
@@ -48,6 +50,9 @@ type Parts struct {
 // Open starts the feed, makes or loads the keys, and returns a Server that is
 // ready to answer. Close it before its parts.
 func Open(ctx context.Context, p Parts) (*Server, error) {
+	if p.RequestTimeout == 0 {
+		p.RequestTimeout = defaultRequestTimeout
+	}
 	feed, err := projector.OpenFeed(ctx, p.Log, projector.FeedConfig{
 		Bound: p.Settings.FreshnessBound, Source: p.Settings.Issuer, NewID: rand.Text, Gate: p.FeedGate, Logger: p.Logger,
 	})

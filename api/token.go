@@ -9,6 +9,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/projector/fold"
 )
 
 // tokenResponse is RFC 6749 §5.1's.
@@ -117,20 +118,25 @@ func clientCredentials(ctx context.Context, a *authority.Authority, r authority.
 	return a.ClientCredentials(ctx, r)
 }
 
-// revoke is the revocation endpoint (RFC 7009). 200 means durable.
+// clientAndToken reads a request about a token (RFC 7009 §2.1, RFC 7662 §2.1).
 // token_type_hint is only a hint, and the token tells what it is.
-func (s *Server) revoke(c echo.Context) error {
+func (s *Server) clientAndToken(c echo.Context) (client fold.Client, token string, err error) {
 	f, refusal := parseForm(c.Response(), c.Request())
 	if refusal != nil {
-		return asError(refusal)
+		return client, "", asError(refusal)
 	}
-	client, err := s.authenticate(c, f)
+	if client, err = s.authenticate(c, f); err != nil {
+		return client, "", err
+	}
+	token, refusal = f.require("token")
+	return client, token, asError(refusal)
+}
+
+// revoke is the revocation endpoint (RFC 7009). 200 means durable.
+func (s *Server) revoke(c echo.Context) error {
+	client, token, err := s.clientAndToken(c)
 	if err != nil {
 		return err
-	}
-	token, refusal := f.require("token")
-	if refusal != nil {
-		return asError(refusal)
 	}
 	if err := s.authority.Revoke(c.Request().Context(), client, token, caller(c)); err != nil {
 		return err
@@ -156,17 +162,9 @@ type introspection struct {
 
 // introspect is the introspection endpoint (RFC 7662).
 func (s *Server) introspect(c echo.Context) error {
-	f, refusal := parseForm(c.Response(), c.Request())
-	if refusal != nil {
-		return asError(refusal)
-	}
-	client, err := s.authenticate(c, f)
+	client, token, err := s.clientAndToken(c)
 	if err != nil {
 		return err
-	}
-	token, refusal := f.require("token")
-	if refusal != nil {
-		return asError(refusal)
 	}
 	found, err := s.authority.Introspect(c.Request().Context(), client, token)
 	if err != nil {

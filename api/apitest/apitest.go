@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -38,6 +39,8 @@ type Options struct {
 	Reader projector.Reader
 	// Gate holds back the replica's projector, FeedGate its feed.
 	Gate, FeedGate func(ctx context.Context, stream string) error
+	// RequestTimeout bounds the work on one request.
+	RequestTimeout time.Duration
 	// Logger is told what the replica logs. By default nobody is.
 	Logger *slog.Logger
 }
@@ -88,8 +91,8 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	}
 	r.Server, err = api.Open(ctx, api.Parts{
 		Settings: settings, Log: log, Reader: reader, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
-		Passwords: secret.PasswordConfig{Cost: secret.PasswordCost{Memory: 64, Time: 1, Threads: 1}},
-		FeedGate:  o.FeedGate, Logger: o.Logger,
+		Passwords:      secret.PasswordConfig{Cost: secret.PasswordCost{Memory: 64, Time: 1, Threads: 1}},
+		RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -205,4 +206,22 @@ func newRequest(t testing.TB, method, target, contentType, body string) *http.Re
 	}
 	r.Header.Set("Content-Type", contentType)
 	return r
+}
+
+// Claims are those of an access token, not verified.
+func Claims(t testing.TB, accessToken string) map[string]any {
+	t.Helper()
+	parts := strings.Split(accessToken, ".")
+	if len(parts) != 3 {
+		t.Fatalf("not a JWT: %d parts", len(parts))
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
 }

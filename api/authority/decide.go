@@ -67,8 +67,13 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 	return nil, unavailable("decide on the grant", errors.New("others keep writing to it"))
 }
 
-// ask puts the state to the rule.
+// ask puts the state to the rule. A revocation that the state shows is taken
+// in, should its marker still be on its way to this replica.
 func (d grantDecision) ask(ctx context.Context, a *Authority, g fold.Grant) (out rules.Outcome, u fold.User, err error) {
+	if g.Revoked() && !a.Feed.GrantRevoked(g.ID) {
+		mark := rules.RevocationMark(g, g.RevokedAt)
+		a.Feed.Learn(g.ID.Partition(), fold.Revocation{Grant: mark.Grant, Until: mark.Until})
+	}
 	if g.Exists() {
 		if u, err = a.user(ctx, g.User); err != nil {
 			return out, u, err
