@@ -163,5 +163,5 @@ func TestLostClientCredentials(t *testing.T) {
 // grantOf reads the grant from an access token without asking the server.
 func grantOf(t *testing.T, a apitest.Answer) string {
 	t.Helper()
-	return apitest.Claims(t, a.Text("access_token"))["grant"].(string) //nolint:errcheck,forcetypeassert // fails the test by itself
+	return apitest.Claims(t, a.Text("access_token"))["grant"].(string)
 }
