@@ -14,17 +14,23 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// requireAdmin admits the bearer of the admin key (RFC 6750 §2.1).
+// requireAdmin admits the bearer of the admin key (RFC 6750 §2.1). Without a
+// key nobody is admitted.
 func (s *Server) requireAdmin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		scheme, token, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
-		if !strings.EqualFold(scheme, "Bearer") || !s.parts.AdminKey.Equal(token) {
-			c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Bearer realm="chancery admin"`)
-			return c.JSON(http.StatusUnauthorized, oauthError{
-				Error: "invalid_token", Description: "the admin key is required as bearer token", RequestID: requestID(c),
-			})
+		challenge := `Bearer realm="chancery admin"`
+		if header := c.Request().Header.Values(echo.HeaderAuthorization); len(header) == 1 {
+			scheme, key, _ := strings.Cut(header[0], " ")
+			bearer := strings.EqualFold(scheme, "Bearer")
+			if bearer && !s.parts.AdminKey.IsZero() && s.parts.AdminKey.Equal(key) {
+				return next(c)
+			}
+			if bearer { // RFC 6750 §3.1: no error code where no token was sent
+				challenge += `, error="invalid_token"`
+			}
 		}
-		return next(c)
+		c.Response().Header().Set(echo.HeaderWWWAuthenticate, challenge)
+		return asError(&rules.Refusal{Reason: adminKeyRequired})
 	}
 }
 

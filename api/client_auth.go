@@ -31,6 +31,9 @@ func clientCredential(r *http.Request, f form) (authority.ClientCredential, *rul
 	if len(header) > 1 {
 		return none, &rules.Refusal{Reason: manyAuthentications, Detail: "two Authorization headers"}
 	}
+	if len(header) == 0 && f.get("client_id") == "" && f.get("client_secret") == "" {
+		return none, &rules.Refusal{Reason: authority.ClientAuthenticationFailed, Detail: "no client authentication"}
+	}
 	if len(header) == 0 {
 		id, refusal := f.require("client_id")
 		return authority.ClientCredential{ID: id, Secret: f.get("client_secret")}, refusal

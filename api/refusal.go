@@ -20,6 +20,7 @@ const (
 	stateTooShort        rules.Reason = "state_too_short"
 	noRoute              rules.Reason = "no_route"
 	wrongMethod          rules.Reason = "wrong_method"
+	adminKeyRequired     rules.Reason = "admin_key_required"
 )
 
 // An answer is how one reason is told to a client, in each dialect.
@@ -61,7 +62,8 @@ var answers = map[rules.Reason]answer{
 	unsupportedResponse:  {http.StatusBadRequest, "unsupported_response_type", http.StatusBadRequest, "0", "not a response type of this server"},
 	stateTooShort:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-022", "missing or shorter than 8 characters"},
 	noRoute:              {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
-	wrongMethod:          {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusBadRequest, "0", "the method is not allowed here"},
+	wrongMethod:          {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusMethodNotAllowed, "0", "the method is not allowed here"},
+	adminKeyRequired:     {http.StatusUnauthorized, "invalid_token", http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
 
 	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
 	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},

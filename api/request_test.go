@@ -138,7 +138,7 @@ func TestClientCredential(t *testing.T) {
 		{"basic and post", basic, url.Values{"client_secret": {"s"}}, manyAuthentications},
 		{"post", nil, url.Values{"client_id": {"a"}, "client_secret": {"s"}}, ""},
 		{"id alone", nil, url.Values{"client_id": {"a"}}, ""},
-		{"nothing", nil, nil, rules.MissingParameter},
+		{"nothing", nil, nil, "client_authentication_failed"},
 		{"secret alone", nil, url.Values{"client_secret": {"s"}}, rules.MissingParameter},
 		{"bearer", func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, nil, "client_authentication_failed"},
 		{"basic that is no base64", func(r *http.Request) { r.Header.Set("Authorization", "Basic %") }, nil, "client_authentication_failed"},

@@ -71,8 +71,9 @@ type oauthError struct {
 }
 
 func oauthDialect(c echo.Context, p problem) error {
-	if p.status == http.StatusUnauthorized {
-		c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Basic realm="chancery", charset="UTF-8"`)
+	h := c.Response().Header()
+	if p.status == http.StatusUnauthorized && h.Get(echo.HeaderWWWAuthenticate) == "" {
+		h.Set(echo.HeaderWWWAuthenticate, `Basic realm="chancery", charset="UTF-8"`)
 	}
 	return c.JSON(p.status, oauthError{p.code, p.text(), requestID(c)})
 }

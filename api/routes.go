@@ -1,23 +1,28 @@
 package api
 
-import "github.com/labstack/echo/v4"
+import (
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
 
 // publicRoutes is every address that clients reach.
 func (s *Server) publicRoutes(e *echo.Echo) {
 	base := s.basePath()
-	oauth := e.Group(base+"/oauth2", s.in(oauthDialect), noStore)
-	oauth.POST("/token", s.token)
-	oauth.POST("/introspect", s.introspect)
-	oauth.POST("/revoke", s.revoke)
+	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore)
+	oauth.add(http.MethodPost, "/token", s.token)
+	oauth.add(http.MethodPost, "/introspect", s.introspect)
+	oauth.add(http.MethodPost, "/revoke", s.revoke)
 
-	public := e.Group("", s.in(oauthDialect))
-	public.GET(base+"/oauth2/jwks", s.jwks)
-	public.GET("/.well-known/oauth-authorization-server"+base, s.metadata) // RFC 8414 §3
+	public := newSection(e, "", s.in(oauthDialect))
+	public.add(http.MethodGet, base+"/oauth2/jwks", s.jwks)
+	public.add(http.MethodGet, "/.well-known/oauth-authorization-server"+base, s.metadata) // RFC 8414 §3
 
-	login := e.Group(base+"/api", s.in(loginDialect), noStore)
-	login.POST("/oauth2/user", s.loginRegister)
-	login.POST("/oauth2/login", s.loginCode)
-	login.POST("/oauth2/login/token", s.loginToken)
+	login := newSection(e, base+"/api", s.in(loginDialect), noStore)
+	login.add(http.MethodPost, "/oauth2/user", s.loginRegister)
+	login.add(http.MethodPost, "/oauth2/login", s.loginCode)
+	login.add(http.MethodPost, "/oauth2/login/token", s.loginToken)
 }
 
 // adminRoutes is every address of the admin listener.
@@ -25,19 +30,43 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	e.GET("/health/live", s.live)
 	e.GET("/health/ready", s.ready)
 
-	admin := e.Group("/admin/v1", s.in(oauthDialect), noStore, s.requireAdmin)
-	admin.GET("/clients", s.listClients)
-	admin.POST("/clients", s.createClient)
-	admin.GET("/clients/:id", s.showClient)
-	admin.PUT("/clients/:id", s.updateClient)
-	admin.POST("/clients/:id/disable", s.disableClient)
-	admin.POST("/clients/:id/enable", s.enableClient)
-	admin.POST("/clients/:id/secrets", s.addClientSecret)
-	admin.DELETE("/clients/:id/secrets/:secret", s.dropClientSecret)
-	admin.GET("/grants/:id", s.showGrant)
-	admin.POST("/grants/:id/revoke", s.revokeGrant)
-	admin.POST("/users/:id/disable", s.disableUser)
-	admin.POST("/users/:id/enable", s.enableUser)
-	admin.GET("/events", s.events)
-	admin.GET("/status", s.status)
+	admin := newSection(e, "/admin/v1", s.in(oauthDialect), noStore, s.requireAdmin)
+	admin.add(http.MethodGet, "/clients", s.listClients)
+	admin.add(http.MethodPost, "/clients", s.createClient)
+	admin.add(http.MethodGet, "/clients/:id", s.showClient)
+	admin.add(http.MethodPut, "/clients/:id", s.updateClient)
+	admin.add(http.MethodPost, "/clients/:id/disable", s.disableClient)
+	admin.add(http.MethodPost, "/clients/:id/enable", s.enableClient)
+	admin.add(http.MethodPost, "/clients/:id/secrets", s.addClientSecret)
+	admin.add(http.MethodDelete, "/clients/:id/secrets/:secret", s.dropClientSecret)
+	admin.add(http.MethodGet, "/grants/:id", s.showGrant)
+	admin.add(http.MethodPost, "/grants/:id/revoke", s.revokeGrant)
+	admin.add(http.MethodPost, "/users/:id/disable", s.disableUser)
+	admin.add(http.MethodPost, "/users/:id/enable", s.enableUser)
+	admin.add(http.MethodGet, "/events", s.events)
+	admin.add(http.MethodGet, "/status", s.status)
+}
+
+// A section is a group of routes behind the same middleware.
+type section struct {
+	group   *echo.Group
+	allowed map[string][]string
+}
+
+func newSection(e *echo.Echo, prefix string, m ...echo.MiddlewareFunc) section {
+	return section{e.Group(prefix, m...), map[string][]string{}}
+}
+
+// add registers a handler, and 405 with Allow for the methods that its path
+// does not have (RFC 9110 §15.5.6). Echo would answer those with 404, because
+// the middleware of a group comes with a route that catches everything.
+func (s section) add(method, path string, h echo.HandlerFunc) {
+	if s.allowed[path] == nil {
+		s.group.Any(path, func(c echo.Context) error {
+			c.Response().Header().Set(echo.HeaderAllow, strings.Join(s.allowed[path], ", "))
+			return echo.ErrMethodNotAllowed
+		})
+	}
+	s.allowed[path] = append(s.allowed[path], method)
+	s.group.Add(method, path, h)
 }

@@ -34,6 +34,7 @@ type Server struct {
 	done      sync.WaitGroup
 }
 
+// newServer follows the keys until Close, whatever becomes of ctx.
 func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{parts: p, authority: a, keys: k, feed: f, stop: stop}

@@ -27,6 +27,8 @@ const (
 	Issuer = "http://127.0.0.1:8080"
 	// AdminKey opens the admin API.
 	AdminKey = "the-admin-key-of-a-test"
+	// KeyRing is the key-encryption key of all replicas.
+	KeyRing = "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 )
 
 // Options change what Start gives. The zero value is one replica's defaults.
@@ -37,6 +39,11 @@ type Options struct {
 	Partitions, Replicas int
 	// Reader replaces the projector of the replica's own.
 	Reader projector.Reader
+	// Dir is where the replica's projector keeps its files, a directory of the
+	// test's own by default.
+	Dir string
+	// Passwords is the cost of hashing, next to nothing by default.
+	Passwords secret.PasswordConfig
 	// Gate holds back the replica's projector, FeedGate its feed.
 	Gate, FeedGate func(ctx context.Context, stream string) error
 	// RequestTimeout bounds the work on one request.
@@ -69,9 +76,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), embeddedtest.Patience)
 	defer cancel()
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o = o.withDefaults(t)
 	log, err := eventlog.Open(ctx, nc, eventlog.Config{
 		Realm: events.DefaultRealm, Partitions: max(1, o.Partitions), Replicas: max(1, o.Replicas), Logger: o.Logger,
 	})
@@ -91,8 +96,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	}
 	r.Server, err = api.Open(ctx, api.Parts{
 		Settings: settings, Log: log, Reader: reader, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
-		Passwords:      secret.PasswordConfig{Cost: secret.PasswordCost{Memory: 64, Time: 1, Threads: 1}},
-		RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
+		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +109,23 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	return r
 }
 
+func (o Options) withDefaults(t testing.TB) Options {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Passwords == (secret.PasswordConfig{}) {
+		o.Passwords.Cost = secret.PasswordCost{Memory: 64, Time: 1, Threads: 1}
+	}
+	return o
+}
+
 func startProjector(ctx context.Context, t testing.TB, log *eventlog.Log, o Options) *projector.Local {
 	t.Helper()
-	local, err := projector.OpenLocal(ctx, log, projector.LocalConfig{Dir: t.TempDir(), Logger: o.Logger, Gate: o.Gate})
+	local, err := projector.OpenLocal(ctx, log, projector.LocalConfig{Dir: o.Dir, Logger: o.Logger, Gate: o.Gate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +150,7 @@ func (r *Replica) Seed(t testing.TB) {
 // keyRing is the same for all replicas of a test.
 func keyRing(t testing.TB) *secret.Ring {
 	t.Helper()
-	ring, err := secret.ParseRing(secret.New("test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"))
+	ring, err := secret.ParseRing(secret.New(KeyRing))
 	if err != nil {
 		t.Fatal(err)
 	}

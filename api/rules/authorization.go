@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"regexp"
 	"slices"
 	"time"
 
@@ -35,11 +36,10 @@ type Authorization struct {
 }
 
 // Redirect is the redirect URI in force: the one asked for if it is registered
-// for the client, character by character (RFC 9700 §2.1), or the only one
-// there is.
+// for the client, or the only one there is.
 func (a Authorization) Redirect() (string, *Refusal) {
 	switch {
-	case a.RedirectURI != "" && slices.Contains(a.Client.RedirectURIs, a.RedirectURI):
+	case a.RedirectURI != "" && slices.ContainsFunc(a.Client.RedirectURIs, a.isRedirect):
 		return a.RedirectURI, nil
 	case a.RedirectURI != "":
 		return "", refuse(RedirectNotAllowed, "redirect_uri", "not registered")
@@ -47,6 +47,30 @@ func (a Authorization) Redirect() (string, *Refusal) {
 		return a.Client.RedirectURIs[0], nil
 	}
 	return "", refuse(MissingParameter, "redirect_uri", "the client has not exactly one")
+}
+
+// isRedirect compares character by character (RFC 9700 §2.1). The one exception
+// is the port of a loopback address, which a native app gets from its system
+// only when it runs (RFC 8252 §7.3).
+func (a Authorization) isRedirect(registered string) bool {
+	if registered == a.RedirectURI {
+		return true
+	}
+	want, ok := withoutLoopbackPort(registered)
+	got, also := withoutLoopbackPort(a.RedirectURI)
+	return a.Client.Public && ok && also && want == got
+}
+
+// loopbackURI has nothing between address, port and path, so that nothing can
+// hide there.
+var loopbackURI = regexp.MustCompile(`^(http://(?:127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?(/.*)?$`)
+
+func withoutLoopbackPort(uri string) (rest string, ok bool) {
+	parts := loopbackURI.FindStringSubmatch(uri)
+	if parts == nil {
+		return "", false
+	}
+	return parts[1] + parts[2], true
 }
 
 // OpenWithCode opens a grant that a code is to be redeemed for.
