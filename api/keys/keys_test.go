@@ -193,8 +193,11 @@ func TestRestartMakesNothingNew(t *testing.T) {
 		t.Errorf("got %s, %d keys, before %s", again.JWKS(), len(r.states()), before.JWKS())
 	}
 	more := r.open(r.config(ring(t, "1", "2"), jose.ES256, jose.EdDSA))
-	if len(more.PublicKeys()) != 2 {
-		t.Errorf("a newly configured algorithm: got %s", more.JWKS())
+	if public := more.PublicKeys(); len(public) != 2 || public[0].Alg != jose.ES256 {
+		t.Errorf("a newly configured algorithm, not the default: got %s", more.JWKS())
+	}
+	if public := r.open(r.config(ring(t, "1", "2"), jose.EdDSA, jose.ES256)).PublicKeys(); public[0].Alg != jose.EdDSA {
+		t.Error("the default algorithm's key is not the first")
 	}
 }
 

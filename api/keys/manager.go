@@ -29,7 +29,7 @@ type Config struct {
 	Ring *secret.Ring
 	// Issuer is the iss of access tokens and the source of events.
 	Issuer string
-	// Algs are the algorithms to have a signing key of.
+	// Algs are the algorithms to have a signing key of, the default first.
 	Algs []jose.Alg
 	// Keys gives the state of all keys, dropped ones too, as the registry feed
 	// has folded them.
@@ -141,7 +141,8 @@ func (m *Manager) SignerByID(kid string) (jose.SigningKey, error) {
 func (m *Manager) Verifier() *jose.Verifier { return m.set.Load().verifier }
 
 // PublicKeys are the signing keys that are not dropped: the active ones first,
-// the newest before all, because some clients take the first.
+// the default algorithm's newest before all, because some clients take the
+// first.
 func (m *Manager) PublicKeys() []jose.PublicKey { return m.set.Load().public }
 
 // JWKS is the JWK Set of PublicKeys (RFC 7517 §5). It is not to be changed.
@@ -163,7 +164,7 @@ func (m *Manager) load(ctx context.Context, states []fold.Key) (*set, error) {
 		}
 		keys = append(keys, k)
 	}
-	s, err := newSet(m.cfg.Issuer, keys)
+	s, err := newSet(m.cfg.Issuer, m.cfg.Algs, keys)
 	s.err = errors.Join(append(errs, err)...)
 	return s, s.err
 }

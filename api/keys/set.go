@@ -35,9 +35,9 @@ type set struct {
 	err error
 }
 
-func newSet(issuer string, keys []key) (*set, error) {
+func newSet(issuer string, algs []jose.Alg, keys []key) (*set, error) {
 	s := &set{keys: map[string]key{}, signers: map[string]jose.SigningKey{}}
-	slices.SortFunc(keys, byUsefulness)
+	slices.SortFunc(keys, byUsefulness(algs))
 	macs := map[uint8][credential.KeySize]byte{}
 	for _, k := range keys {
 		s.keys[k.ID] = k
@@ -64,15 +64,24 @@ func newSet(issuer string, keys []key) (*set, error) {
 	return s, errors.Join(errs[:]...)
 }
 
-// byUsefulness puts active keys first, then announced, then retired ones, and
-// of each the newest first.
-func byUsefulness(a, b key) int {
+// byUsefulness puts active keys first, then announced, then retired ones; of
+// each those of the earliest of algs, and of these the newest first.
+func byUsefulness(algs []jose.Alg) func(a, b key) int {
 	rank := map[fold.KeyState]int{fold.KeyActive: 0, fold.KeyAnnounced: 1, fold.KeyRetired: 2, fold.KeyDropped: 3}
-	return cmp.Or(
-		cmp.Compare(rank[a.State], rank[b.State]),
-		cmp.Compare(b.ActivatedSeq, a.ActivatedSeq),
-		cmp.Compare(b.Seq, a.Seq),
-	)
+	place := func(k key) int {
+		if i := slices.Index(algs, jose.Alg(k.Alg)); i >= 0 {
+			return i
+		}
+		return len(algs) // of an algorithm that is configured no more
+	}
+	return func(a, b key) int {
+		return cmp.Or(
+			cmp.Compare(rank[a.State], rank[b.State]),
+			cmp.Compare(place(a), place(b)),
+			cmp.Compare(b.ActivatedSeq, a.ActivatedSeq),
+			cmp.Compare(b.Seq, a.Seq),
+		)
+	}
 }
 
 func (s *set) signer(alg string) (jose.SigningKey, error) {
