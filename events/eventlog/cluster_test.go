@@ -106,7 +106,7 @@ func TestLeaderDies(t *testing.T) {
 	}
 }
 
-// A follower whose node dies, and a log whose every node was restarted.
+// All nodes die at once and come back. What was acknowledged is there.
 func TestClusterRestarts(t *testing.T) {
 	t.Parallel()
 	c := embeddedtest.NewCluster(t)

@@ -1,7 +1,7 @@
 package embeddedtest
 
 import (
-	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -47,7 +47,7 @@ func NewCluster(t testing.TB, tweaks ...func(node int, o *server.Options)) *Clus
 	for from := range Nodes {
 		for to := range Nodes {
 			if from != to {
-				c.routes[from][to] = NewProxy(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[to])))
+				c.routes[from][to] = NewProxy(t, loopback(ports[to]))
 			}
 		}
 	}
@@ -119,24 +119,26 @@ func (c *Cluster) routesFrom(i int) []*url.URL {
 	return urls
 }
 
-// freePorts finds ports that were free a moment ago. A restarted node must
-// listen where it did before, so they cannot be left to the kernel.
+// freePorts finds ports that nobody listens on. A restarted node must listen
+// where it did before, so they cannot be left to the kernel; they are taken
+// from below those that the kernel gives away, which a proxy might get.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l := listen(t)
-		defer closeAll(l)
-		_, port, err := net.SplitHostPort(l.Addr().String())
+	const lowest, highest = 20_000, 32_000
+	var ports []int
+	for len(ports) < n {
+		port := lowest + rand.N(highest-lowest) //nolint:gosec // no secret
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", loopback(port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		if ports[i], err = strconv.Atoi(port); err != nil {
-			t.Fatal(err)
-		}
+		defer closeAll(l)
+		ports = append(ports, port)
 	}
 	return ports
 }
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // WaitReady waits until the cluster has a leader that all nodes follow.
 func (c *Cluster) WaitReady() {
@@ -157,7 +159,7 @@ func (c *Cluster) WaitReady() {
 
 // URL is where node i listens.
 func (c *Cluster) URL(i int) string {
-	return fmt.Sprintf("nats://127.0.0.1:%d", c.nodes[i].opts.Port)
+	return "nats://" + loopback(c.nodes[i].opts.Port)
 }
 
 // Connect connects to the given nodes, all if none are given: to one of them,
