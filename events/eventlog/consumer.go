@@ -33,8 +33,8 @@ const (
 
 // consumer is an ordered consumer: ephemeral, in memory, without acks, pushed
 // with flow control. Every delivery is numbered and every heartbeat says the
-// last number, so a lost message is noticed even if none follows it. The pull
-// form that nats.go builds its ordered consumer on has no such heartbeat.
+// last number, so a lost message is noticed even if none follows it. The
+// ordered consumer of nats.go does not look at that number.
 type consumer struct {
 	nc  *nats.Conn
 	sub *nats.Subscription
