@@ -17,6 +17,9 @@ CREATE TABLE meta (
   clock         TEXT NOT NULL     -- newest of the messages' timestamps
 ) STRICT;`
 
+// Grants and tokens have random ids. Their rows are kept in the order they came
+// in and found through an index: kept in the order of ids, every new one would
+// write a page of its own, which took three times as long.
 const partitionSchema = metaSchema + `
 CREATE TABLE grants (
   id             TEXT PRIMARY KEY,
@@ -29,7 +32,7 @@ CREATE TABLE grants (
   revoked_reason TEXT,
   revoked_at     TEXT,
   state          TEXT NOT NULL     -- all of it, JSON
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX grants_by_user ON grants (user, client);
 CREATE INDEX grants_by_client ON grants (client);
 CREATE INDEX grants_by_expiry ON grants (expires);
@@ -45,7 +48,7 @@ CREATE TABLE issued (
   scope     TEXT NOT NULL,    -- separated by spaces
   audience  TEXT NOT NULL,    -- separated by spaces
   kid       TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX issued_by_expiry ON issued (expires);
 
 CREATE TABLE revocations (
@@ -54,7 +57,7 @@ CREATE TABLE revocations (
   seq   INTEGER NOT NULL,
   until INTEGER NOT NULL, -- Unix seconds
   PRIMARY KEY (kind, id)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX revocations_by_expiry ON revocations (until);`
 
 const registrySchema = metaSchema + `
