@@ -58,7 +58,7 @@ func follows(t testing.TB, node *embeddedtest.Node) *nats.Conn {
 type dialer func() string
 
 func (d dialer) Dial(network, _ string) (net.Conn, error) {
-	return net.Dial(network, strings.TrimPrefix(d(), "nats://")) //nolint:noctx // nats.go's interface
+	return net.Dial(network, strings.TrimPrefix(d(), "nats://"))
 }
 
 // copyDir replaces to by from.
@@ -109,6 +109,7 @@ func wantFailedClosed(t *testing.T, log *eventlog.Log, l *Local, reason error) {
 
 // TestAnotherLogUnderAStoppedProjector exchanges the log while nothing runs.
 func TestAnotherLogUnderAStoppedProjector(t *testing.T) {
+	t.Parallel()
 	for name, exchange := range map[string]func(t *testing.T, node *embeddedtest.Node, half string){
 		"cut short": func(t *testing.T, node *embeddedtest.Node, half string) {
 			copyDir(t, node.Dir, half)
@@ -173,6 +174,7 @@ func TestAnotherLogUnderAStoppedProjector(t *testing.T) {
 // it trusts its index: the message is there and never comes. Nothing is served
 // on top of it, and with the next message the partition fails.
 func TestUnreadableMessage(t *testing.T) {
+	t.Parallel()
 	node, dir := embeddedtest.Single(t), t.TempDir()
 	log := openLog(t, node.Conn(), 1)
 	last := openGrants(t, log, 0, 100)
@@ -214,7 +216,7 @@ func flipBit(t *testing.T, dir string, at float64, index bool) {
 	t.Helper()
 	msgs := filepath.Join(dir, "nats", "jetstream", "$G", "streams", stream, "msgs")
 	path := filepath.Join(msgs, "1.blk")
-	b, err := os.ReadFile(path) //nolint:gosec // a test's directory
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,6 +235,7 @@ func flipBit(t *testing.T, dir string, at float64, index bool) {
 // TestLogCutShortUnderARunningProjector restarts the server on an older store
 // while the projector is connected.
 func TestLogCutShortUnderARunningProjector(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	half := filepath.Join(t.TempDir(), "half")
 	openGrants(t, openLog(t, node.Conn(), 1), 0, 50)
@@ -279,6 +282,7 @@ func publish(t testing.TB, nc *nats.Conn, s events.Subject, data string) {
 }
 
 func TestPoisonStopsThePartitionOnly(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	log := openLog(t, node.Conn(), 1)
 	seq := openGrants(t, log, 0, 10)

@@ -115,3 +115,86 @@ func TestLocalReadsWhatWasAppended(t *testing.T) {
 		t.Errorf("ended context: got %v", err)
 	}
 }
+
+// A projector that returns goes on where it was; one without a file, or with
+// one that turns out to be damaged, ends up with the same rows.
+func TestLocalGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	dir := t.TempDir()
+	l := openLocal(t, log, LocalConfig{Dir: dir})
+	appendAll(t, log, partitionLog(21, 300))
+	waitPosition(t, l, 300)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	seq := openGrant(t, log, grantID(1))
+
+	l = openLocal(t, log, LocalConfig{Dir: dir})
+	waitGrant(t, l, grantID(1), seq)
+	fresh := openLocal(t, log, LocalConfig{})
+	waitGrant(t, fresh, grantID(1), seq)
+	wantSameRows(t, l, fresh)
+
+	// The next event finds a row that cannot be read.
+	if _, err := l.grants[0].store.Load().writer.db.ExecContext(t.Context(), `UPDATE grants SET state = '{'`); err != nil {
+		t.Fatal(err)
+	}
+	put(t, log, realm.GrantSubject(grantID(1)), seq, events.GrantRevoked{Reason: events.ReasonUserRequest})
+	waitGrant(t, l, grantID(1), seq+1)
+	waitGrant(t, fresh, grantID(1), seq+1)
+	wantSameRows(t, l, fresh)
+}
+
+func wantSameRows(t *testing.T, a, b *Local) {
+	t.Helper()
+	for _, s := range a.Status() {
+		hashA, seqA, errA := a.StateHash(t.Context(), s.Stream)
+		hashB, seqB, errB := b.StateHash(t.Context(), s.Stream)
+		if errA != nil || errB != nil || hashA != hashB || seqA != seqB {
+			t.Errorf("%s: %x at %d, %v and %x at %d, %v", s.Stream, hashA, seqA, errA, hashB, seqB, errB)
+		}
+	}
+}
+
+func TestStatusShowsTheLag(t *testing.T) {
+	t.Parallel()
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	var held gate
+	l := openLocal(t, log, LocalConfig{Gate: held.pass})
+	seq := openGrant(t, log, grantID(1))
+	waitGrant(t, l, grantID(1), seq)
+	held.set(true)
+	openGrant(t, log, grantID(2))
+	openGrant(t, log, grantID(3))
+	embeddedtest.Eventually(t, "lag is seen", func() bool {
+		s := l.Status()[0]
+		return s.Stream == stream && s.Position == seq && s.Head == seq+2 && s.Behind == 2 && s.Lag > 0 && s.Serving && s.Err == nil
+	})
+	if g, err := l.Grant(t.Context(), grantID(3)); err != nil || g.Exists() {
+		t.Errorf("held back: got %+v, %v", g, err)
+	}
+	held.set(false)
+	waitGrant(t, l, grantID(3), seq+2)
+	embeddedtest.Eventually(t, "no lag", func() bool { return l.Status()[0].Behind == 0 && l.Status()[0].Lag == 0 })
+}
+
+// Each partition has its own stream and file, and its own grants.
+func TestPartitionsAreApart(t *testing.T) {
+	t.Parallel()
+	log, err := eventlog.Open(t.Context(), embeddedtest.Single(t).Conn(), eventlog.Config{Realm: realm, Partitions: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := openLocal(t, log, LocalConfig{})
+	for p := range events.Partition(3) {
+		id := events.NewGrantID(p, [16]byte{15: 1})
+		g := waitGrant(t, l, id, openGrant(t, log, id))
+		if g.ID != id || g.Seq != 1 {
+			t.Errorf("partition %d: got %+v", p, g)
+		}
+	}
+	if all := l.Status(); len(all) != 4 || all[2].Stream != realm.PartitionStream(2) || all[3].Stream != realm.RegistryStream() {
+		t.Errorf("status %+v", all)
+	}
+}

@@ -154,7 +154,7 @@ func replayed(t testing.TB, entries []eventlog.Entry) events.Hash {
 	if err := s.fold(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}
-	defer s.close() //nolint:errcheck // nothing is lost
+	defer s.close()
 	return stateHash(t, s)
 }
 

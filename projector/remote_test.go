@@ -69,6 +69,7 @@ func TestRemoteReadsWhatLocalReads(t *testing.T) {
 }
 
 func TestRemoteWithoutProjectorIsUnavailable(t *testing.T) {
+	t.Parallel()
 	r := NewRemote(embeddedtest.Single(t).Conn(), realm)
 	if _, err := r.Grant(t.Context(), grantID(1)); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
@@ -85,6 +86,7 @@ func TestRemoteWithoutProjectorIsUnavailable(t *testing.T) {
 // still building never answers; when the other one goes nobody does, until it
 // has caught up.
 func TestProjectorServesOnlyWhenCaughtUp(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	log := openLog(t, node.Conn(), 1)
 	seq := openGrant(t, log, grantID(1))
@@ -120,6 +122,7 @@ func TestProjectorServesOnlyWhenCaughtUp(t *testing.T) {
 // TestAnotherProjectorAnswers stops one of two projectors in every way there
 // is, under load: no read fails.
 func TestAnotherProjectorAnswers(t *testing.T) {
+	t.Parallel()
 	stops := map[string]func(*Local, *Service){
 		"closed":   func(l *Local, s *Service) { s.Close(); _ = l.Close() },
 		"poisoned": func(l *Local, _ *Service) { l.grants[0].stop(errors.New("poison")) },
@@ -154,6 +157,7 @@ func TestAnotherProjectorAnswers(t *testing.T) {
 
 // A projector that does not answer costs an attempt, not the read.
 func TestRemoteAsksAgain(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	log := openLog(t, node.Conn(), 1)
 	seq := openGrant(t, log, grantID(1))

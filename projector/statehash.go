@@ -39,7 +39,7 @@ func hashTable(ctx context.Context, tx *sql.Tx, h hash.Hash, table string) error
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells
 	columns, err := rows.Columns()
 	if err != nil {
 		return err

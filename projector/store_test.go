@@ -27,16 +27,14 @@ var errCrash = errors.New("crash")
 // TestBatchingChangesNothing is I6: random batches, redelivered ones, crashes
 // in the middle of a transaction and restarts leave the rows of a fresh replay.
 func TestBatchingChangesNothing(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		entries := partitionLog(rapid.Uint64().Draw(rt, "seed"), rapid.IntRange(1, 300).Draw(rt, "length"))
 		want := replayed(t, entries)
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		if err != nil {
-			rt.Fatal(err)
-		}
+		dir := t.TempDir()
 		s := openTest(t, dir)
-		for int(s.position().seq) < len(entries) { //nolint:gosec // a few hundred
-			seq := int(s.position().seq) //nolint:gosec // a few hundred
+		for int(s.position().seq) < len(entries) {
+			seq := int(s.position().seq)
 			from := seq - min(seq, rapid.IntRange(0, 20).Draw(rt, "again"))
 			to := min(len(entries), seq+rapid.IntRange(1, 80).Draw(rt, "batch"))
 			switch rapid.IntRange(0, 9).Draw(rt, "fate") {
@@ -142,6 +140,7 @@ func TestFinishedRowsGo(t *testing.T) {
 // the batch that deletes it or in a later one, they change nothing, unless they
 // prove that it should be there.
 func TestLateEvents(t *testing.T) {
+	t.Parallel()
 	id := events.NewGrantID(0, [16]byte{0, 1})
 	on := events.DefaultRealm.GrantSubject(id)
 	end := start.Unix() + 600
@@ -233,14 +232,14 @@ func TestAnotherLogIsRefused(t *testing.T) {
 // TestUselessFilesAreRebuilt opens every kind of file that is of no use, and
 // a good one.
 func TestUselessFilesAreRebuilt(t *testing.T) {
-	ctx := t.Context()
+	t.Parallel()
 	run := func(query string) func(string) error {
 		return func(path string) error {
 			db, err := sql.Open("sqlite", dataSource(path))
 			if err != nil {
 				return err
 			}
-			_, err = db.ExecContext(ctx, query)
+			_, err = db.ExecContext(t.Context(), query)
 			return errors.Join(err, db.Close())
 		}
 	}
@@ -275,7 +274,7 @@ func TestUselessFilesAreRebuilt(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a dir?with#odd%20name")
 			entries := partitionLog(5, 200)
 			s := openTest(t, dir)
-			if err := s.fold(ctx, entries); err != nil {
+			if err := s.fold(t.Context(), entries); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.close(); err != nil {
@@ -288,7 +287,7 @@ func TestUselessFilesAreRebuilt(t *testing.T) {
 			if seq := s.position().seq; seq != tt.want {
 				t.Fatalf("opened at %d, want %d", seq, tt.want)
 			}
-			if err := s.fold(ctx, entries); err != nil {
+			if err := s.fold(t.Context(), entries); err != nil {
 				t.Fatal(err)
 			}
 			if stateHash(t, s) != replayed(t, entries) {

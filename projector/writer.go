@@ -37,7 +37,7 @@ func (w *writer) transact(ctx context.Context, do func() error) error {
 
 // exec runs a statement that is prepared once for the life of the writer.
 func (w *writer) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	stmt, err := w.statement(ctx, query)
+	stmt, err := w.statement(ctx, query) //nolint:sqlclosecheck // closed with the writer
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (w *writer) exec(ctx context.Context, query string, args ...any) (sql.Resul
 
 // state reads the state column of the row with that id, nil if there is none.
 func (w *writer) state(ctx context.Context, query, id string) ([]byte, error) {
-	stmt, err := w.statement(ctx, query)
+	stmt, err := w.statement(ctx, query) //nolint:sqlclosecheck // closed with the writer
 	if err != nil {
 		return nil, err
 	}

@@ -85,15 +85,21 @@ func TestGrant(t *testing.T) {
 		{"a redeemed code issues generation 1", []events.Fact{withCode(), redeemed()}, func(g fold.Grant) bool {
 			return g.Redeemed() && g.Current.Generation == 1 && g.RedeemedAt.Equal(epoch.Add(time.Second))
 		}},
-		{"a rotation moves on and keeps when the code was redeemed",
-			[]events.Fact{withCode(), redeemed(), rotated(2)}, func(g fold.Grant) bool {
+		{
+			"a rotation moves on and keeps when the code was redeemed",
+			[]events.Fact{withCode(), redeemed(), rotated(2)},
+			func(g fold.Grant) bool {
 				return g.Current.Generation == 2 && g.IssuedAt.Equal(epoch.Add(2*time.Second)) &&
 					g.RedeemedAt.Equal(epoch.Add(time.Second)) && g.Seq == 30
-			}},
-		{"a repeat is noted, and moves the expectation but not the window",
-			[]events.Fact{withTokens(), rotated(2), repeated(2)}, func(g fold.Grant) bool {
+			},
+		},
+		{
+			"a repeat is noted, and moves the expectation but not the window",
+			[]events.Fact{withTokens(), rotated(2), repeated(2)},
+			func(g fold.Grant) bool {
 				return g.Repeated && g.Seq == 30 && g.Current.Generation == 2 && g.IssuedAt.Equal(epoch.Add(time.Second))
-			}},
+			},
+		},
 		{"a rotation ends the repeat", []events.Fact{withTokens(), rotated(2), repeated(2), rotated(3)}, func(g fold.Grant) bool {
 			return !g.Repeated && g.Current.Generation == 3
 		}},

@@ -27,8 +27,12 @@ func anyClientFact() *rapid.Generator[events.Fact] {
 	return rapid.Custom(func(t *rapid.T) events.Fact {
 		id := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "secret")
 		return rapid.SampledFrom([]events.Fact{
-			registered(), events.ClientUpdated{ClientSettings: named(id)}, events.ClientDisabled{}, events.ClientEnabled{},
-			secret(id), events.ClientSecretDropped{ID: id},
+			registered(),
+			events.ClientUpdated{ClientSettings: named(id)},
+			events.ClientDisabled{},
+			events.ClientEnabled{},
+			secret(id),
+			events.ClientSecretDropped{ID: id},
 		}).Draw(t, "fact")
 	})
 }

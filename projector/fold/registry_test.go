@@ -42,24 +42,36 @@ func TestClient(t *testing.T) {
 		{"registered", []events.Fact{events.ClientRegistered{ClientSettings: named("a")}}, func(c fold.Client) bool {
 			return c.ID == "web" && c.Name == "a" && c.Epoch == 0 && !c.Disabled && c.CreatedAt.Equal(epoch)
 		}},
-		{"settings are replaced whole, secrets stay",
+		{
+			"settings are replaced whole, secrets stay",
 			[]events.Fact{
-				events.ClientRegistered{ClientSettings: events.ClientSettings{Name: "a", Public: true}}, secret("1"),
+				events.ClientRegistered{ClientSettings: events.ClientSettings{Name: "a", Public: true}},
+				secret("1"),
 				events.ClientUpdated{ClientSettings: named("b")},
-			}, func(c fold.Client) bool {
+			},
+			func(c fold.Client) bool {
 				return c.Name == "b" && !c.Public && len(c.Secrets) == 1 && c.Seq == 30
-			}},
-		{"two secrets, the first dropped",
-			[]events.Fact{registered(), secret("1"), secret("2"), events.ClientSecretDropped{ID: "1"}}, func(c fold.Client) bool {
+			},
+		},
+		{
+			"two secrets, the first dropped",
+			[]events.Fact{registered(), secret("1"), secret("2"), events.ClientSecretDropped{ID: "1"}},
+			func(c fold.Client) bool {
 				return len(c.Secrets) == 1 && c.Secrets[0].ID == "2"
-			}},
-		{"enabling again keeps the raised epoch",
-			[]events.Fact{registered(), events.ClientDisabled{}, events.ClientEnabled{}}, func(c fold.Client) bool {
+			},
+		},
+		{
+			"enabling again keeps the raised epoch",
+			[]events.Fact{registered(), events.ClientDisabled{}, events.ClientEnabled{}},
+			func(c fold.Client) bool {
 				return !c.Disabled && c.Epoch == 1
-			}},
-		{"every disable raises the epoch",
+			},
+		},
+		{
+			"every disable raises the epoch",
 			[]events.Fact{registered(), events.ClientDisabled{}, events.ClientEnabled{}, events.ClientDisabled{}},
-			func(c fold.Client) bool { return c.Disabled && c.Epoch == 2 }},
+			func(c fold.Client) bool { return c.Disabled && c.Epoch == 2 },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
