@@ -30,8 +30,11 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 		return a.introspectRefreshToken(ctx, c, token)
 	}
 	claims, err := a.verify(token)
-	if err != nil || !rules.MayIntrospect(c, claims.ClientID, claims.Audience) {
-		return nil, nil //nolint:nilerr // a bad token is inactive, not an error
+	if err != nil {
+		return nil, doubt(err)
+	}
+	if !rules.MayIntrospect(c, claims.ClientID, claims.Audience) {
+		return nil, nil
 	}
 	active, err := a.active(ctx, claims)
 	if err != nil || !active {
@@ -70,7 +73,7 @@ func (a *Authority) active(ctx context.Context, claims jose.Claims) (bool, error
 func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, token string) (*Introspection, error) {
 	claims, err := a.parse(credential.RefreshToken, token)
 	if err != nil {
-		return nil, nil //nolint:nilerr // a bad token is inactive, not an error
+		return nil, doubt(err)
 	}
 	g, err := a.Grant(ctx, claims.Grant)
 	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == rules.NotFound {

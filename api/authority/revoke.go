@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -23,7 +24,7 @@ func (a *Authority) Revoke(ctx context.Context, c fold.Client, token string, cal
 	}
 	claims, err := a.verify(token)
 	if err != nil {
-		return nil //nolint:nilerr // RFC 7009 §2.2: an invalid token is no error
+		return doubt(err) // RFC 7009 §2.2: an invalid token is no error
 	}
 	return a.revokeAccessToken(ctx, c, claims, caller)
 }
@@ -34,7 +35,7 @@ func (a *Authority) revokeCredential(ctx context.Context, c fold.Client, kind cr
 	}
 	claims, err := a.parse(kind, token)
 	if err != nil {
-		return nil //nolint:nilerr // RFC 7009 §2.2: an invalid token is no error
+		return doubt(err) // RFC 7009 §2.2: an invalid token is no error
 	}
 	d := grantDecision{
 		id: claims.Grant, actor: clientActor(c.ID), caller: caller,
@@ -92,16 +93,28 @@ func (a *Authority) RevokeGrant(ctx context.Context, id events.GrantID, caller C
 	return err
 }
 
-// verify verifies an access token's text, without revocations.
+// verify verifies an access token's text, without revocations. As in parse, a
+// missing key makes it unavailable, and so does a partition that was added
+// after this replica opened the log.
 func (a *Authority) verify(token string) (jose.Claims, error) {
 	claims, err := a.Keys.Verifier().Verify(token, a.Feed.Now(0))
-	if err != nil {
+	switch {
+	case errors.Is(err, jose.ErrInvalid) && a.Keys.Behind():
+		return claims, unavailable("verify the access token", err)
+	case err != nil:
 		return claims, err
-	}
-	if !a.hasPartition(claims.Partition) {
-		return claims, errors.New("of a partition that there is not")
+	case !a.hasPartition(claims.Partition):
+		return claims, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Partition))
 	}
 	return claims, nil
+}
+
+// doubt is nil for a token that is bad, and err for one that may not be.
+func doubt(err error) error {
+	if isRefusal(err, Unavailable) {
+		return err
+	}
+	return nil
 }
 
 func (a *Authority) hasPartition(p events.Partition) bool {

@@ -39,7 +39,7 @@ type TokenRequest struct {
 func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redirectURI, verifier string) (*Tokens, error) {
 	claims, err := a.parse(credential.Code, code)
 	if err != nil {
-		return nil, &rules.Refusal{Reason: rules.InvalidCode, Parameter: "code", Detail: err.Error()}
+		return nil, badCredential(err, rules.InvalidCode, "code")
 	}
 	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RedeemCode(g, rules.CodeExchange{
@@ -53,7 +53,7 @@ func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redire
 func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken string) (*Tokens, error) {
 	claims, err := a.parse(credential.RefreshToken, refreshToken)
 	if err != nil {
-		return nil, &rules.Refusal{Reason: rules.InvalidRefreshToken, Parameter: "refresh_token", Detail: err.Error()}
+		return nil, badCredential(err, rules.InvalidRefreshToken, "refresh_token")
 	}
 	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RefreshToken(g, rules.Refresh{
@@ -117,10 +117,14 @@ func (a *Authority) issueFromGrant(
 }
 
 // parse verifies a code or refresh token without any I/O, so that garbage and
-// dead ones cost nothing.
+// dead ones cost nothing. While a key of the realm is missing here, what does
+// not verify may be good elsewhere: that is unavailable, not invalid.
 func (a *Authority) parse(k credential.Kind, text string) (credential.Claims, error) {
 	ring, _ := a.Keys.MAC()
 	claims, err := ring.Parse(k, text)
+	if err != nil && a.Keys.Behind() {
+		return claims, unavailable("verify the credential", err)
+	}
 	if err != nil {
 		return claims, err
 	}
@@ -128,6 +132,14 @@ func (a *Authority) parse(k credential.Kind, text string) (credential.Claims, er
 		return claims, fmt.Errorf("expired at %d", claims.Expires)
 	}
 	return claims, nil
+}
+
+// badCredential is the refusal of what parse did not accept, or its doubt.
+func badCredential(err error, reason rules.Reason, parameter string) error {
+	if isRefusal(err, Unavailable) {
+		return err
+	}
+	return &rules.Refusal{Reason: reason, Parameter: parameter, Detail: err.Error()}
 }
 
 // minting draws what new tokens of a client are made with.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,17 @@ func (m *Manager) Follow(ctx context.Context, changed func() <-chan struct{}) {
 // Err is nil when every key that is not dropped is usable here. Otherwise this
 // replica refuses what others accept, and is not ready.
 func (m *Manager) Err() error { return m.set.Load().err }
+
+// Behind reports whether the registry has a key that is not usable here, because
+// it was announced a moment ago or its private part cannot be had. What does
+// not verify here may then verify elsewhere.
+func (m *Manager) Behind() bool {
+	have := m.set.Load().keys
+	return slices.ContainsFunc(m.cfg.Keys(), func(k fold.Key) bool {
+		_, ok := have[k.ID]
+		return !ok && k.State != fold.KeyDropped
+	})
+}
 
 // MAC gives the keys that authenticate codes and refresh tokens and the id of
 // the one to render new ones with, 0 if there is none. Retired keys are in it:

@@ -1,0 +1,83 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
+)
+
+// TestKeyThatIsNotHere announces a key whose private part this replica cannot
+// have. What does not verify may be made with it: nobody may be told that it is
+// bad, and a revocation least of all that it is done.
+func TestKeyThatIsNotHere(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{})
+	good := r.Tokens(t, apitest.DemoWeb, "read offline_access")
+	announce(t, r, "mac-200", events.KeyAnnounced{Use: events.KeyUseMAC, MACKey: 200})
+
+	foreign := "chr_" + strings.Repeat("A", 76)
+	foreignJWT := "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEiLCJ0eXAiOiJhdCtqd3QifQ.e30.AAAA"
+	for name, do := range map[string]func() apitest.Answer{
+		"refresh":    func() apitest.Answer { return r.Refresh(t, apitest.DemoWeb, foreign) },
+		"code":       func() apitest.Answer { return r.Exchange(t, apitest.DemoWeb, foreign) },
+		"revoke":     func() apitest.Answer { return r.Post(t, "/oauth2/revoke", apitest.DemoWeb, "token", foreign) },
+		"introspect": func() apitest.Answer { return r.Post(t, "/oauth2/introspect", apitest.DemoService, "token", foreign) },
+		"revoke access token": func() apitest.Answer {
+			return r.Post(t, "/oauth2/revoke", apitest.DemoWeb, "token", foreignJWT)
+		},
+		"introspect access token": func() apitest.Answer {
+			return r.Post(t, "/oauth2/introspect", apitest.DemoService, "token", foreignJWT)
+		},
+	} {
+		if a := do(); a.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	if !r.Active(t, good.Text("access_token")) {
+		t.Error("what verifies is not active")
+	}
+	if a := r.Refresh(t, apitest.DemoWeb, good.Text("refresh_token")); a.Status != http.StatusOK {
+		t.Errorf("what verifies is not refreshed: %d %s", a.Status, a.Body)
+	}
+}
+
+// announce appends the first event of a key and waits until it is known.
+func announce(t *testing.T, r *apitest.Replica, kid string, fact events.KeyAnnounced) {
+	t.Helper()
+	e := events.Event{
+		ID: "announce-" + kid, Source: apitest.Issuer, Time: time.Now(), Subject: r.Log.Realm().KeySubject(kid), Fact: fact,
+	}
+	if _, err := r.Log.Append(t.Context(), eventlog.Unit{Event: e}); err != nil {
+		t.Fatal(err)
+	}
+	embeddedtest.Eventually(t, "the key to be missed", func() bool { return r.Server.Ready(t.Context()) != nil })
+}
+
+// TestPartitionAddedLater asks a replica about tokens of a partition that was
+// added after it opened the log.
+func TestPartitionAddedLater(t *testing.T) {
+	nc := embeddedtest.Single(t).Conn()
+	old := apitest.Start(t, nc, apitest.Options{})
+	r := apitest.Start(t, nc, apitest.Options{Partitions: 2})
+	r.Seed(t)
+	var token string
+	for token == "" {
+		a := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
+		if strings.HasPrefix(r.GrantOf(t, a), "01") {
+			token = a
+		}
+	}
+	for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
+		if a := old.Post(t, path, apitest.DemoWeb, "token", token); a.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		}
+	}
+	if !r.Active(t, token) {
+		t.Error("it is not active where the partition is known")
+	}
+}
