@@ -135,6 +135,19 @@ func (a *Authority) user(ctx context.Context, id string) (fold.User, error) {
 	return u, nil
 }
 
+// client is what is known of the client of a token, which a replica that has
+// not heard of it yet reads from the log, as in user.
+func (a *Authority) client(ctx context.Context, id string) (fold.Client, error) {
+	if c, ok := a.Feed.Client(id); ok {
+		return c, nil
+	}
+	c, err := catchUp(ctx, a.Log, a.Log.Realm().ClientSubject(id), fold.Client{}, 0)
+	if err != nil {
+		return fold.Client{}, unavailable("read the client", err)
+	}
+	return c, nil
+}
+
 // A folder is a state that folds the events of its subject.
 type folder[S any] interface {
 	Apply(r events.Recorded) (S, error)

@@ -56,16 +56,28 @@ func (a *Authority) active(ctx context.Context, claims jose.Claims) (bool, error
 		return false, nil
 	}
 	issued := rules.IssuedTo{Client: claims.ClientID, ClientEpoch: claims.ClientEpoch, UserEpoch: claims.UserEpoch}
-	var user fold.User
 	if !claims.Grant.IsZero() {
 		issued.User = claims.Subject
-		var err error
-		if user, err = a.user(ctx, claims.Subject); err != nil {
-			return false, err
+	}
+	client, user, err := a.holder(ctx, issued.Client, issued.User)
+	return err == nil && issued.InForce(client, user), err
+}
+
+// holder is the client and the user, if there is one, of a token that this
+// authority made. They exist: who does not find them is behind.
+func (a *Authority) holder(ctx context.Context, clientID, userID string) (c fold.Client, u fold.User, err error) {
+	if c, err = a.client(ctx, clientID); err != nil {
+		return c, u, err
+	}
+	if userID != "" {
+		if u, err = a.user(ctx, userID); err != nil {
+			return c, u, err
 		}
 	}
-	client, _ := a.Feed.Client(claims.ClientID)
-	return issued.InForce(client, user), nil
+	if !c.Exists() || userID != "" && !u.Exists() {
+		return c, u, unavailable("find the token's client and user", errors.New("the log does not show them"))
+	}
+	return c, u, nil
 }
 
 // introspectRefreshToken asks the log, not only the row: whether a refresh
@@ -91,8 +103,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	if a.Feed.GrantRevoked(g.ID) {
 		return nil, nil
 	}
-	owner, _ := a.Feed.Client(g.Client)
-	user, err := a.user(ctx, g.User)
+	owner, user, err := a.holder(ctx, g.Client, g.User)
 	if err != nil {
 		return nil, err
 	}

@@ -16,20 +16,21 @@ type Holder struct {
 }
 
 // check refuses what holds for every use of a grant, whatever is presented.
-// What is refused here is final, but for a grant that is not there.
+// What is refused here is final, but for a grant or user that is not there:
+// both were acknowledged before the token was made.
 func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
 	switch {
 	case !g.Exists():
-		r := refuse(BehindTheToken, "", "no such grant under a valid MAC")
-		r.Overturnable = true
-		return r
+		return behind("no such grant under a valid MAC")
 	case g.Client != h.Client.ID:
 		return refuse(reason, "", "of another client")
 	case g.Revoked():
 		return refuse(reason, "", "grant revoked: "+g.RevokedReason)
 	case g.ClientEpoch < h.Client.Epoch:
 		return refuse(reason, "", "the client was disabled since")
-	case !h.User.Exists() || h.User.Disabled:
+	case !h.User.Exists():
+		return behind("no such user under a valid MAC")
+	case h.User.Disabled:
 		return refuse(reason, "", "the user is disabled")
 	case g.UserEpoch < h.User.Epoch:
 		return refuse(reason, "", "the user was disabled since")
@@ -37,6 +38,14 @@ func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
 		return refuse(reason, "", "grant expired")
 	}
 	return nil
+}
+
+// behind refuses what only a state behind the token can: a newer event may
+// overturn it.
+func behind(detail string) *Refusal {
+	r := refuse(BehindTheToken, "", detail)
+	r.Overturnable = true
+	return r
 }
 
 // grantEnd is the absolute end of a grant. A policy made shorter since it was

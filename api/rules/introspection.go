@@ -25,9 +25,7 @@ func RefreshTokenActive(g fold.Grant, h Holder, generation uint32, now time.Time
 		return false, refusal
 	}
 	if generation > g.Current.Generation {
-		r := refuse(BehindTheToken, "", "the token is of a generation the grant has not reached")
-		r.Overturnable = true
-		return false, r
+		return false, behind("the token is of a generation the grant has not reached")
 	}
 	idle := now.Before(g.IssuedAt.Add(h.Policy.RefreshIdle))
 	return generation == g.Current.Generation && g.Current.HasRefresh() && idle, nil

@@ -36,9 +36,7 @@ func RefreshToken(g fold.Grant, x Refresh, m Minting) Outcome {
 	current := g.Current.Generation
 	switch {
 	case x.Generation > current, !g.Current.HasRefresh():
-		r := refuse(BehindTheToken, "", "the token is of a generation the grant has not reached")
-		r.Overturnable = true
-		return refused(r)
+		return refused(behind("the token is of a generation the grant has not reached"))
 	case x.Generation == current:
 		return rotate(g, x, m)
 	case x.Generation+1 == current:

@@ -86,6 +86,18 @@ func TestRepeatOfAPublicClientFromAnotherAddress(t *testing.T) {
 	}
 }
 
+// TestUserBehindTheToken has a grant whose user this replica does not see. The
+// grant proves that there is one.
+func TestUserBehindTheToken(t *testing.T) {
+	x := refresh(web(), 1, t0.Add(time.Minute))
+	x.User = fold.User{}
+	out := rules.RefreshToken(at(t, web(), 1, t0), x, mint())
+	want(t, out, "", rules.BehindTheToken)
+	if !out.Refusal.Overturnable {
+		t.Error("final, though the user may only be late")
+	}
+}
+
 func TestNoRetryWindow(t *testing.T) {
 	c := web()
 	c.RetryWindow = new(int64)
@@ -104,7 +116,6 @@ func TestRefreshOfAGrantThatIsOver(t *testing.T) {
 		"client disabled once": func(_ *fold.Grant, x *rules.Refresh) { x.Client.Epoch++ },
 		"user disabled":        func(_ *fold.Grant, x *rules.Refresh) { x.User.Disabled = true },
 		"user disabled once":   func(_ *fold.Grant, x *rules.Refresh) { x.User.Epoch++ },
-		"user gone":            func(_ *fold.Grant, x *rules.Refresh) { x.User = fold.User{} },
 		"policy made shorter":  func(_ *fold.Grant, x *rules.Refresh) { x.Policy.RefreshAbsolute = time.Minute },
 	}
 	for name, change := range change {

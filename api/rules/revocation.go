@@ -13,9 +13,7 @@ import (
 func RevokeRefreshToken(g fold.Grant, c fold.Client, generation uint32, now time.Time) Outcome {
 	switch {
 	case !g.Exists():
-		r := refuse(BehindTheToken, "", "no such grant under a valid MAC")
-		r.Overturnable = true
-		return refused(r)
+		return refused(behind("no such grant under a valid MAC"))
 	case g.Client != c.ID:
 		return refused(refuse(TokenOfAnotherClient, "token", ""))
 	case g.Revoked() || now.Unix() >= g.Expires:
