@@ -70,9 +70,9 @@ func spent(g fold.Grant, x Refresh) Outcome {
 	switch {
 	case since > x.Policy.RetryWindow+reuseSlack:
 		return reuse(x)
-	case since > x.Policy.RetryWindow:
+	case since > x.Policy.RetryWindow, x.Policy.RetryWindow == 0: // no window, wherever the clocks are
 		return refused(refuse(InvalidRefreshToken, "", "spent, just outside the retry window"))
-	case x.Client.Public && x.Origin != g.Current.Origin:
+	case x.Client.Public && (x.Origin == "" || x.Origin != g.Current.Origin):
 		// A public client proves nothing: its retry must at least come from
 		// where the rotation came from, or a thief who follows the victim
 		// inside every window would never be noticed.

@@ -86,6 +86,15 @@ func TestRepeatOfAPublicClientFromAnotherAddress(t *testing.T) {
 	}
 }
 
+// TestRepeatFromNoAddress has an edge that could not tell the addresses.
+func TestRepeatFromNoAddress(t *testing.T) {
+	g := at(t, spa(), 2, t0.Add(time.Hour))
+	g.Current.Origin = ""
+	x := refresh(spa(), 1, t0.Add(time.Hour+time.Second))
+	x.Origin = ""
+	want(t, rules.RefreshToken(g, x, mint()), "", rules.InvalidRefreshToken)
+}
+
 // TestUserBehindTheToken has a grant whose user this replica does not see. The
 // grant proves that there is one.
 func TestUserBehindTheToken(t *testing.T) {
@@ -101,6 +110,11 @@ func TestUserBehindTheToken(t *testing.T) {
 func TestNoRetryWindow(t *testing.T) {
 	c := web()
 	c.RetryWindow = new(int64)
+	for _, since := range []time.Duration{0, -500 * time.Millisecond} { // another replica's clock is ahead
+		x := refresh(c, 1, t0.Add(time.Hour+since))
+		x.Policy = rules.DefaultPolicy().For(c.ClientSettings)
+		want(t, rules.RefreshToken(at(t, c, 2, t0.Add(time.Hour)), x, mint()), "", rules.InvalidRefreshToken)
+	}
 	x := refresh(c, 1, t0.Add(time.Hour+time.Second))
 	x.Policy = rules.DefaultPolicy().For(c.ClientSettings)
 	want(t, rules.RefreshToken(at(t, c, 2, t0.Add(time.Hour)), x, mint()), "", rules.InvalidRefreshToken)
