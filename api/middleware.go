@@ -78,14 +78,15 @@ func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// limitTime bounds the work on a request. A stream of events ends with its
-// client.
+// limitTime bounds the work on a request. A client that hangs up does not end
+// it: the outcome of an append on its way would never be known. A stream of
+// events does end with its client.
 func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if c.Path() == "/admin/v1/events" {
 			return next(c)
 		}
-		ctx, cancel := context.WithTimeout(c.Request().Context(), s.parts.RequestTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request().Context()), s.parts.RequestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)
