@@ -67,16 +67,6 @@ func (f faulty) lose(t *testing.T, l loss, request func() apitest.Answer) apites
 	return a
 }
 
-// settled repeats a request until the log is there again.
-func settled(t *testing.T, request func() apitest.Answer) (a apitest.Answer) {
-	t.Helper()
-	embeddedtest.Eventually(t, "an answer", func() bool {
-		a = request()
-		return a.Status != http.StatusServiceUnavailable
-	})
-	return a
-}
-
 func TestLostRefresh(t *testing.T) {
 	for _, l := range losses {
 		t.Run(l.name, func(t *testing.T) {
@@ -87,7 +77,7 @@ func TestLostRefresh(t *testing.T) {
 			if a := f.lose(t, l, request); a.Header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
-			first, second := settled(t, request), request()
+			first, second := apitest.Settled(t, request), request()
 			if first.Status != http.StatusOK || second.Text("refresh_token") != first.Text("refresh_token") {
 				t.Errorf("two successors: %s and %s", first.Body, second.Body)
 			}
@@ -110,7 +100,7 @@ func TestLostCodeExchange(t *testing.T) {
 			if a := f.lose(t, l, request); a.Header.Get("Retry-After") != "" {
 				t.Error("a code exchange must not be told to come again")
 			}
-			a := settled(t, request)
+			a := apitest.Settled(t, request)
 			if want := map[bool]int{false: http.StatusOK, true: http.StatusBadRequest}[l.stored]; a.Status != want {
 				t.Errorf("again: %d %s, want %d", a.Status, a.Body, want)
 			}
@@ -129,7 +119,7 @@ func TestLostRevocation(t *testing.T) {
 					return f.Post(t, "/oauth2/revoke", apitest.DemoWeb, "token", tokens.Text(kind))
 				}
 				f.lose(t, l, request)
-				if a := settled(t, request); a.Status != http.StatusOK {
+				if a := apitest.Settled(t, request); a.Status != http.StatusOK {
 					t.Errorf("again: %d %s", a.Status, a.Body)
 				}
 				if f.Active(t, tokens.Text("access_token")) {
@@ -153,7 +143,7 @@ func TestLostClientCredentials(t *testing.T) {
 				return f.Token(t, apitest.DemoService, "grant_type", "client_credentials")
 			}
 			f.lose(t, l, request)
-			if a := settled(t, request); a.Status != http.StatusOK {
+			if a := apitest.Settled(t, request); a.Status != http.StatusOK {
 				t.Errorf("again: %d %s", a.Status, a.Body)
 			}
 		})

@@ -5,7 +5,6 @@ package apitest
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http/httptest"
 	"testing"
@@ -170,26 +169,4 @@ func (r *Replica) WaitFolded(t testing.TB) {
 		}
 		return true
 	})
-}
-
-// ErrHeld is what a Hold returns to a gate when the test ends.
-var ErrHeld = errors.New("held back")
-
-// Hold is a gate that holds everything back until it is released.
-type Hold struct{ open chan struct{} }
-
-// NewHold returns a Hold that is closed.
-func NewHold() *Hold { return &Hold{make(chan struct{})} }
-
-// Release lets everything through.
-func (h *Hold) Release() { close(h.open) }
-
-// Gate is a gate of a projector or a feed.
-func (h *Hold) Gate(ctx context.Context, _ string) error {
-	select {
-	case <-h.open:
-		return nil
-	case <-ctx.Done():
-		return ErrHeld
-	}
 }

@@ -35,17 +35,20 @@ func (a Answer) Text(name string) string {
 	return text
 }
 
-// Do sends a request and reads its answer.
+// Do sends a request and reads its answer. It may be called from any
+// goroutine; where there is no answer the test has failed, and it is zero.
 func Do(t testing.TB, r *http.Request) Answer {
 	t.Helper()
 	response, err := http.DefaultClient.Do(r) //nolint:gosec // to the test's own server
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return Answer{}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return Answer{}
 	}
 	a := Answer{Status: response.StatusCode, Header: response.Header, Body: body}
 	_ = json.Unmarshal(body, &a.JSON) // not all answers are objects
@@ -133,10 +136,21 @@ func CodeQuery(client, scope string) url.Values {
 // Login logs the demonstration user in at a client and gives the code.
 func (r *Replica) Login(t testing.TB, c Client, scope string) string {
 	t.Helper()
-	a := r.JSON(t, "/api/oauth2/login?"+CodeQuery(c.ID, scope).Encode(), map[string]string{
+	return CodeOf(t, r.LoginAnswer(t, c, scope))
+}
+
+// LoginAnswer is the answer to Login, whatever it is.
+func (r *Replica) LoginAnswer(t testing.TB, c Client, scope string) Answer {
+	t.Helper()
+	return r.LoginWith(t, CodeQuery(c.ID, scope))
+}
+
+// LoginWith logs the demonstration user in with a query of one's own.
+func (r *Replica) LoginWith(t testing.TB, query url.Values) Answer {
+	t.Helper()
+	return r.JSON(t, "/api/oauth2/login?"+query.Encode(), map[string]string{
 		"username": authority.DemoUser, "password": authority.DemoPassword,
 	})
-	return CodeOf(t, a)
 }
 
 // CodeOf is the code in the login_url of an answer.
