@@ -67,10 +67,8 @@ type forger struct {
 // newForger takes its pattern from a real token.
 func newForger(t testing.TB, nc *nats.Conn, token string) forger {
 	t.Helper()
-	f := forger{}
-	parts := strings.Split(token, ".")
-	decodeJSON(t, parts[0], &f.header)
-	decodeJSON(t, parts[1], &f.claims)
+	f := forger{claims: apitest.Claims(t, token)}
+	decodeJSON(t, strings.Split(token, ".")[0], &f.header)
 	kid, _ := f.header["kid"].(string)
 	parsed, err := x509.ParsePKCS8PrivateKey(openVault(t, nc)["sig."+kid])
 	if err != nil {

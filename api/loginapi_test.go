@@ -48,7 +48,7 @@ func TestLoginAPI(t *testing.T) {
 			}
 		}
 		second := wantOK(t, r.Refresh(t, apitest.DemoSPA, a.Text("refresh_token"), "redirect_uri", "https://ignored.example"))
-		if subject(t, second) != subject(t, first) {
+		if claim(t, second, "sub") != claim(t, first, "sub") {
 			t.Error("another user")
 		}
 	})
@@ -58,14 +58,6 @@ func TestLoginAPI(t *testing.T) {
 			t.Errorf("answer %s", a.Body)
 		}
 	})
-}
-
-// subject is the sub of an access token.
-func subject(t testing.TB, a apitest.Answer) string {
-	t.Helper()
-	var claims struct{ Sub string }
-	decodeJSON(t, strings.Split(a.Text("access_token"), ".")[1], &claims)
-	return claims.Sub
 }
 
 // TestLoginAPIQuery is what is wrong with a query, whatever the body.

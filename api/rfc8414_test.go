@@ -95,10 +95,8 @@ func TestHostDoesNotDecideTheIssuer(t *testing.T) {
 		t.Errorf("issuer = %q", a.Text("issuer"))
 	}
 	token := lied(request{body: "grant_type=client_credentials", header: []string{"Authorization", basic(apitest.DemoService)}})
-	var claims struct{ Iss string }
-	decodeJSON(t, strings.Split(token.Text("access_token"), ".")[1], &claims)
-	if claims.Iss != apitest.Issuer {
-		t.Errorf("iss = %q", claims.Iss)
+	if iss := claim(t, token, "iss"); iss != apitest.Issuer {
+		t.Errorf("iss = %q", iss)
 	}
 	body, _ := json.Marshal(alice)
 	query := apitest.CodeQuery("demo-web", "read").Encode()
