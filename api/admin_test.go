@@ -213,7 +213,7 @@ func TestGrantsOfAdministrators(t *testing.T) {
 	tokens := r.Tokens(t, apitest.DemoWeb, "read offline_access")
 	grant := r.GrantOf(t, tokens.Text("access_token"))
 	shown := wantOK(t, r.Admin(t, http.MethodGet, "/grants/"+grant, nil))
-	if shown.Text("client") != "demo-web" || shown.Text("user") != claim(t, tokens, "sub") {
+	if shown.Text("client") != "demo-web" || shown.Text("user") != subject(t, tokens) {
 		t.Errorf("grant %s", shown.Body)
 	}
 	for range 2 {

@@ -74,7 +74,7 @@ func TestDisabledClient(t *testing.T) {
 // TestDisabledUser is CVE-2025-64521: the same for a user, at every client.
 func TestDisabledUser(t *testing.T) {
 	r := single(t)
-	user := claim(t, r.Tokens(t, apitest.DemoSPA, "read"), "sub")
+	user := subject(t, r.Tokens(t, apitest.DemoSPA, "read"))
 	web, spa := apitest.DemoWeb, apitest.DemoSPA
 	holdUser := func(c apitest.Client) holdings {
 		tokens := r.Tokens(t, c, "read offline_access")
