@@ -168,7 +168,7 @@ func (s *Server) login(c echo.Context) (fold.User, error) {
 	if refusal := body.check(); refusal != nil {
 		return fold.User{}, asError(refusal)
 	}
-	return s.authority.Login(c.Request().Context(), body.Username, body.Password)
+	return s.authority.Login(c.Request().Context(), body.Username, body.Password, caller(c))
 }
 
 func (s *Server) answerCode(c echo.Context, r authority.AuthorizationRequest, state string, user fold.User) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/secret"
 )
 
@@ -246,4 +247,29 @@ func TestFloodOfLogins(t *testing.T) {
 	}
 	body, _ := json.Marshal(alice)
 	wantOK(t, request{path: passwordPath + "?client_id=demo-spa", contentType: "application/json", body: string(body)}.send(t, r.URL))
+}
+
+// TestGuessingPasswords is RFC 6749 §10.10: after ten wrong ones an address must
+// wait before it may try that name again, whatever it then tries.
+func TestGuessingPasswords(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.TrustedProxies = loopback }})
+	login := func(from, password string) apitest.Answer {
+		body, _ := json.Marshal(map[string]string{"username": "alice", "password": password})
+		return request{
+			path: passwordPath + "?client_id=demo-spa", contentType: "application/json", body: string(body),
+			header: []string{"X-Forwarded-For", from},
+		}.send(t, r.URL)
+	}
+	for range 10 {
+		wantOK(t, login("192.0.2.1", "wonderland")) // counts for nothing
+		wantLoginError(t, login("192.0.2.1", "looking-glass"), http.StatusUnauthorized, "003-001")
+	}
+	for _, password := range []string{"looking-glass", "wonderland"} {
+		a := login("192.0.2.1", password)
+		wantLoginError(t, a, http.StatusTooManyRequests, "0")
+		if a.Header.Get("Retry-After") == "" {
+			t.Error("429 without Retry-After")
+		}
+	}
+	wantOK(t, login("192.0.2.2", "wonderland"))
 }

@@ -55,7 +55,7 @@ type Config struct {
 	Logger     *slog.Logger
 }
 
-// An Authority decides and appends. It holds no state of its own, so any
+// An Authority decides and appends. It holds no state that matters, so any
 // number of them run side by side on one log.
 type Authority struct {
 	Config
@@ -63,6 +63,9 @@ type Authority struct {
 	// lastOrigin is the hash of the address that a client last came from, by
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
+	// guesses is what this replica remembers of wrong passwords. Others remember
+	// theirs.
+	guesses *guesses
 }
 
 // New returns an Authority on what cfg holds.
@@ -71,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory's bucket: %w", err)
 	}
-	return &Authority{Config: cfg, records: &records{bucket: bucket}}, nil
+	return &Authority{Config: cfg, records: &records{bucket: bucket}, guesses: newGuesses()}, nil
 }
 
 // A Caller is the request that something is decided for.

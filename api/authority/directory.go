@@ -138,10 +138,14 @@ func wrapUnavailable(doing string, err error) error {
 }
 
 // Login is the user with this name and password. Unknown names and wrong
-// passwords are one answer and take the same work.
-func (a *Authority) Login(ctx context.Context, username string, password secret.Secret) (fold.User, error) {
+// passwords are one answer and take the same work, and only so many are looked
+// at.
+func (a *Authority) Login(ctx context.Context, username string, password secret.Secret, caller Caller) (fold.User, error) {
 	if err := a.requireFreshRegistry(ctx); err != nil {
 		return fold.User{}, err
+	}
+	if a.guesses.tooMany(username, caller.Address, a.Feed.Now(0)) {
+		return fold.User{}, &rules.Refusal{Reason: Busy, Detail: "too many wrong passwords"}
 	}
 	user, record, err := a.find(ctx, username)
 	if err != nil {
@@ -154,6 +158,7 @@ func (a *Authority) Login(ctx context.Context, username string, password secret.
 	case err != nil:
 		return fold.User{}, err
 	case !ok || !user.Exists():
+		a.guesses.wrong(username, caller.Address, a.Feed.Now(0))
 		return fold.User{}, &rules.Refusal{Reason: WrongCredentials}
 	case user.Disabled:
 		return fold.User{}, &rules.Refusal{Reason: AccountDisabled}
@@ -178,14 +183,15 @@ func (a *Authority) rehash(ctx context.Context, user string, record person, pass
 
 // find is the user and the record of a name; zero values if there are none.
 func (a *Authority) find(ctx context.Context, username string) (fold.User, person, error) {
-	var held claim
+	held := claim{User: "nobody"}
 	var record person
 	found, err := a.records.get(ctx, nameKey(username), &held)
-	if err != nil || !found {
+	if err != nil {
 		return fold.User{}, record, err
 	}
-	if _, err = a.records.get(ctx, personKey(held.User), &record); err != nil {
-		return fold.User{}, record, err
+	// Nobody's is looked for too, so that the time does not tell who is unknown.
+	if _, err = a.records.get(ctx, personKey(held.User), &record); err != nil || !found {
+		return fold.User{}, person{}, err
 	}
 	user, err := a.user(ctx, held.User)
 	return user, record, err
