@@ -184,6 +184,23 @@ func (f *Feed) PartitionFresh(ctx context.Context, p events.Partition) error {
 	return fed.fresh(ctx)
 }
 
+// Fresh is both at once: nil if neither the registry nor the partition was
+// older than Bound at one moment during the call. Asking one after the other
+// would not do, because the first ages while the second is waited for.
+func (f *Feed) Fresh(ctx context.Context, p events.Partition) error {
+	for {
+		if err := f.RegistryFresh(ctx); err != nil {
+			return err
+		}
+		if err := f.PartitionFresh(ctx, p); err != nil {
+			return err
+		}
+		if age, err := f.registryFed.age(); err == nil && age < f.registryFed.cfg.Bound {
+			return nil
+		}
+	}
+}
+
 // Wait waits until the feed has taken in everything of a stream up to seq, the
 // sequence of a receipt, so that whoever changed something sees it changed.
 // The error is ErrStale when ctx ends first.

@@ -211,6 +211,50 @@ func TestHeldBackFeedIsStale(t *testing.T) {
 	embeddedtest.Eventually(t, "fresh again", func() bool { return f.PartitionFresh(t.Context(), 0) == nil })
 }
 
+// TestFreshIsBothAtOnce has one of the two proofs grow too old while the other
+// one is waited for.
+func TestFreshIsBothAtOnce(t *testing.T) {
+	t.Parallel()
+	const bound = 2 * time.Second
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	for _, waited := range []string{stream, realm.RegistryStream()} {
+		t.Run(waited, func(t *testing.T) {
+			t.Parallel()
+			var held, other gate
+			f := openFeed(t, log, FeedConfig{Bound: bound, Gate: func(ctx context.Context, stream string) error {
+				if stream == waited {
+					return held.pass(ctx, stream)
+				}
+				return other.pass(ctx, stream)
+			}})
+			held.set(true)
+			other.set(true)
+			for name, fed := range f.followers {
+				fed.mu.Lock()
+				fed.proved = time.Now().Add(-bound * 9 / 10)
+				if name == waited {
+					fed.proved = time.Time{}
+				}
+				fed.mu.Unlock()
+			}
+			told := make(chan error, 1)
+			go func() { told <- f.Fresh(t.Context(), 0) }()
+			for name, fed := range f.followers {
+				embeddedtest.Eventually(t, "the other proof to be too old", func() bool {
+					age, err := fed.age()
+					return name == waited || err == nil && age > bound
+				})
+			}
+			held.set(false)
+			if err := <-told; !errors.Is(err, ErrStale) {
+				t.Errorf("got %v, want ErrStale", err)
+			}
+			other.set(false)
+			embeddedtest.Eventually(t, "fresh", func() bool { return f.Fresh(t.Context(), 0) == nil })
+		})
+	}
+}
+
 func TestPoisonedFeedStaysStale(t *testing.T) {
 	t.Parallel()
 	node := embeddedtest.Single(t)

@@ -46,11 +46,8 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 // active reports whether a verified access token was neither revoked nor
 // lost its client or user. Everything it needs is in memory, and proved fresh.
 func (a *Authority) active(ctx context.Context, claims jose.Claims) (bool, error) {
-	if err := a.Feed.PartitionFresh(ctx, claims.Partition); err != nil {
-		return false, unavailable("prove the partition fresh", err)
-	}
-	if err := a.requireFreshRegistry(ctx); err != nil {
-		return false, err
+	if err := a.Feed.Fresh(ctx, claims.Partition); err != nil {
+		return false, unavailable("prove the feed fresh", err)
 	}
 	if a.Feed.TokenRevoked(claims.JTI) || !claims.Grant.IsZero() && a.Feed.GrantRevoked(claims.Grant) {
 		return false, nil
@@ -97,8 +94,8 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	if !rules.MayIntrospect(c, g.Client, nil) {
 		return nil, nil
 	}
-	if err := a.Feed.PartitionFresh(ctx, claims.Grant.Partition()); err != nil {
-		return nil, unavailable("prove the partition fresh", err)
+	if err := a.Feed.Fresh(ctx, claims.Grant.Partition()); err != nil {
+		return nil, unavailable("prove the feed fresh", err)
 	}
 	if a.Feed.GrantRevoked(g.ID) {
 		return nil, nil
