@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -17,9 +16,6 @@ import (
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/projector"
 )
-
-// maxClockSkew is how far a replica's clock may be off the log's.
-const maxClockSkew = time.Second
 
 // A Server has the two handlers of the process: one for clients, one for
 // administrators.
@@ -59,7 +55,7 @@ func (s *Server) Ready(ctx context.Context) error {
 	for _, p := range s.parts.Log.Partitions() {
 		errs = append(errs, s.feed.PartitionFresh(ctx, p))
 	}
-	if skew := s.feed.ClockSkew(); skew.Abs() > maxClockSkew {
+	if skew := s.feed.ClockSkew(); skew.Abs() > projector.MaxClockSkew {
 		errs = append(errs, fmt.Errorf("the clock is %s off the log's", skew))
 	}
 	if s.parts.Ready != nil {

@@ -19,6 +19,8 @@ const (
 	// revocationReach is how far back revocations matter: no access token lives
 	// longer than a day, and a minute is for clocks.
 	revocationReach = 24*time.Hour + time.Minute
+	// MaxClockSkew is how far a replica's clock may be off the log's.
+	MaxClockSkew = time.Second
 )
 
 // ErrStale is returned when it cannot be proved that a feed is fresher than
@@ -172,8 +174,17 @@ func (f *Feed) Learn(p events.Partition, v fold.Revocation) {
 // RegistryFresh returns nil if the feed has all changes of clients, users and
 // keys that were acknowledged anywhere up to Bound ago. If need be it proves
 // it, which takes an append; if that takes longer than Bound it returns
-// ErrStale.
-func (f *Feed) RegistryFresh(ctx context.Context) error { return f.registryFed.fresh(ctx) }
+// ErrStale. So it does while that proof shows the local clock to be more than
+// MaxClockSkew off: what is decided by such a clock revokes the innocent.
+func (f *Feed) RegistryFresh(ctx context.Context) error {
+	if err := f.registryFed.fresh(ctx); err != nil {
+		return err
+	}
+	if skew := f.registryFed.clockSkew(); skew.Abs() > MaxClockSkew {
+		return fmt.Errorf("%w: the clock is %v off the log's", ErrStale, skew)
+	}
+	return nil
+}
 
 // PartitionFresh is the same for the revocations of a partition.
 func (f *Feed) PartitionFresh(ctx context.Context, p events.Partition) error {
@@ -213,16 +224,22 @@ func (f *Feed) Wait(ctx context.Context, stream string, seq uint64) error {
 }
 
 // Now is the time to decide by in a partition: the local clock's, or the
-// newest server timestamp seen there if that is later, so that a clock that is
-// stepped back revives nothing.
+// newest server timestamp seen there or in the registry if that is later, so
+// that a clock that is stepped back revives nothing. Of a partition the feed
+// sees no grants, so where nobody introspects only the registry's ticks go on.
 func (f *Feed) Now(p events.Partition) time.Time {
-	now := time.Now().UTC()
+	now := latest(time.Now().UTC(), f.registryFed.newestStored())
 	if fed, ok := f.partitions[p]; ok {
-		if newest := fed.newestStored(); newest.After(now) {
-			return newest
-		}
+		now = latest(now, fed.newestStored())
 	}
 	return now
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // ClockSkew is how far the local clock is off the log's, at least: positive if

@@ -352,4 +352,27 @@ func TestNowNeverGoesBehindTheLog(t *testing.T) {
 	if now := f.Now(9); time.Since(now).Abs() > time.Second {
 		t.Errorf("unknown partition: got %v", now)
 	}
+	ahead = ahead.Add(time.Hour)
+	f.registryFed.advance(ahead)
+	for p := range events.Partition(2) {
+		if now := f.Now(p); !now.Equal(ahead) {
+			t.Errorf("partition %d: got %v, the registry is at %v", p, now, ahead)
+		}
+	}
+}
+
+// TestSkewedClockIsNotFresh has a replica that knows its clock to be wrong.
+func TestSkewedClockIsNotFresh(t *testing.T) {
+	f := openFeed(t, openLog(t, embeddedtest.Single(t).Conn(), 1), FeedConfig{Bound: time.Minute})
+	for _, tt := range []struct {
+		skew time.Duration
+		want error
+	}{{MaxClockSkew, nil}, {-MaxClockSkew, nil}, {MaxClockSkew + 1, ErrStale}, {-MaxClockSkew - 1, ErrStale}} {
+		f.registryFed.mu.Lock()
+		f.registryFed.skew = tt.skew
+		f.registryFed.mu.Unlock()
+		if err := f.RegistryFresh(t.Context()); !errors.Is(err, tt.want) {
+			t.Errorf("%v off: got %v, want %v", tt.skew, err, tt.want)
+		}
+	}
 }
