@@ -67,6 +67,11 @@ func (s *Server) Ready(ctx context.Context) error {
 // SeedDemo registers the demonstration clients and user.
 func (s *Server) SeedDemo(ctx context.Context) error { return s.authority.SeedDemo(ctx) }
 
+// DemoInForce names who of the demonstration is still let in.
+func (s *Server) DemoInForce(ctx context.Context) ([]string, error) {
+	return s.authority.DemoInForce(ctx)
+}
+
 // Public serves clients.
 func (s *Server) Public() http.Handler { return s.public }
 

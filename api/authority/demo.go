@@ -62,6 +62,23 @@ func (a *Authority) SeedDemo(ctx context.Context) error {
 	return nil
 }
 
+// DemoInForce names the demonstration clients and the user that are still let
+// in with what everybody knows.
+func (a *Authority) DemoInForce(ctx context.Context) ([]string, error) {
+	var names []string
+	for _, c := range demoClients() {
+		known, _ := a.Feed.Client(c.id)
+		if _, ok := a.Secrets.Verify(c.id, c.secret, known.Secrets); ok && !known.Disabled {
+			names = append(names, c.id)
+		}
+	}
+	_, err := a.Login(ctx, DemoUser, secret.New(DemoPassword))
+	if isRefusal(err, WrongCredentials) || isRefusal(err, AccountDisabled) {
+		return names, nil
+	}
+	return append(names, DemoUser), err
+}
+
 func isRefusal(err error, reason rules.Reason) bool {
 	var refusal *rules.Refusal
 	return errors.As(err, &refusal) && refusal.Reason == reason

@@ -4,9 +4,12 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"net/url"
+	"strings"
 	"text/template"
 
 	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/secret"
 )
 
@@ -21,6 +24,24 @@ type tour struct {
 	ServiceSecret, WebSecret string
 	User, Password, Redirect string
 	Verifier, Challenge      string
+}
+
+// refuseDemo keeps a log that was tried out with Dev from the public while its
+// demonstration secrets work: everybody knows them.
+func (s *Server) refuseDemo(ctx context.Context) error {
+	issuer, err := url.Parse(s.cfg.Settings.Issuer)
+	if err != nil || s.cfg.Dev || loopback(s.cfg.Public.Listen) && config.IsLoopback(issuer.Hostname()) {
+		return err
+	}
+	names, err := s.api.DemoInForce(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for the demonstration: %w", err)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("refused, because the log has demonstration secrets that everybody knows: start on loopback, with a loopback issuer, and disable %s, or use other data",
+			strings.Join(names, ", "))
+	}
+	return nil
 }
 
 // demonstrate registers the demonstration clients and user and prints the

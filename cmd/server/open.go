@@ -52,6 +52,9 @@ func (s *Server) openAPI(ctx context.Context) error {
 		return err
 	}
 	s.onClose("the API", closing(s.api.Close))
+	if err := s.refuseDemo(ctx); err != nil {
+		return err
+	}
 	handler.Handler = s.api.Public()
 	s.health.handOver(s.api.Admin())
 	s.serve(s.public)

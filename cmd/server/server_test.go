@@ -219,3 +219,29 @@ func TestUnknownDurabilityIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestDemoStaysOnLoopback serves the log of a demonstration to the public.
+func TestDemoStaysOnLoopback(t *testing.T) {
+	dir := t.TempDir()
+	dev := local(All, dir)
+	dev.Dev = true
+	if err := start(t, dev).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"listening":      func(c *Config) { c.Public.Listen = "0.0.0.0:0" },
+		"behind a proxy": func(*Config) {},
+	} {
+		c := local(All, dir)
+		c.Settings.Issuer = "https://auth.example"
+		change(&c)
+		err := New(c).Start(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "disable demo-service, demo-web, alice") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	start(t, local(All, dir)) // on loopback one can disable them
+	public := local(All, t.TempDir())
+	public.Settings.Issuer = "https://auth.example"
+	start(t, public)
+}
