@@ -5,6 +5,7 @@ package embeddedtest
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,8 @@ type Node struct {
 
 	t      testing.TB
 	server *embedded.Server
+	// url is read by connections that look for the server while it is away.
+	url atomic.Pointer[string]
 }
 
 // Single starts a server that ends with the test. It listens on a free port of
@@ -68,8 +71,8 @@ func (n *Node) Conn(opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// URL is where the server listens.
-func (n *Node) URL() string { return n.server.ClientURL() }
+// URL is where the server listens, or listened last.
+func (n *Node) URL() string { return *n.url.Load() }
 
 // Start starts the server on its directory.
 func (n *Node) Start() {
@@ -79,6 +82,8 @@ func (n *Node) Start() {
 		n.t.Fatal(err)
 	}
 	n.server = s
+	url := s.ClientURL()
+	n.url.Store(&url)
 }
 
 // Stop stops the server, in order. It may be stopped already.
