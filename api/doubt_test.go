@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 	"github.com/chancery-authority/chancery/events/eventlog"
@@ -79,5 +80,45 @@ func TestPartitionAddedLater(t *testing.T) {
 	}
 	if !r.Active(t, token) {
 		t.Error("it is not active where the partition is known")
+	}
+}
+
+// TestNoActiveMACKey leaves the replica without a key for new refresh tokens.
+// A rotation without one could not be folded, and would stop the partition for
+// everybody.
+func TestNoActiveMACKey(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{})
+	code := r.Login(t, apitest.DemoWeb, "read offline_access")
+	token := r.Tokens(t, apitest.DemoWeb, "read offline_access").Text("refresh_token")
+	announce(t, r, "mac-200", events.KeyAnnounced{Use: events.KeyUseMAC, MACKey: 200})
+	last, ok, err := r.Log.Last(t.Context(), r.Log.Realm().KeySubject("mac-1"))
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	e := events.Event{
+		ID: "retire-mac-1", Source: apitest.Issuer, Time: time.Now(), Subject: last.Subject, Fact: events.KeyRetired{},
+	}
+	if _, err := r.Log.Append(t.Context(), eventlog.Unit{Event: e, Expect: last.Seq}); err != nil {
+		t.Fatal(err)
+	}
+	login := func() apitest.Answer {
+		return r.JSON(t, "/api/oauth2/login?"+apitest.CodeQuery(apitest.DemoWeb.ID, "read").Encode(), map[string]string{
+			"username": authority.DemoUser, "password": authority.DemoPassword,
+		})
+	}
+	embeddedtest.Eventually(t, "no MAC key", func() bool { return login().Status == http.StatusTeapot })
+	for name, a := range map[string]apitest.Answer{
+		"refresh":  r.Refresh(t, apitest.DemoWeb, token),
+		"exchange": r.Exchange(t, apitest.DemoWeb, code),
+	} {
+		if a.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	r.WaitFolded(t)
+	for _, s := range r.Local.Status() {
+		if s.Err != nil {
+			t.Errorf("%s: %v", s.Stream, s.Err)
+		}
 	}
 }

@@ -54,6 +54,9 @@ type Code struct {
 func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, u fold.User) (*Code, error) {
 	id := a.newGrantID()
 	ring, mac := a.Keys.MAC()
+	if mac == 0 {
+		return nil, unavailable("choose a MAC key", errors.New("none is active here"))
+	}
 	fact, refusal := rules.OpenWithCode(a.authorization(r, u, id.Partition()), rules.Minting{MACKey: mac})
 	if refusal != nil {
 		return nil, refusal

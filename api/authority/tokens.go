@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -150,9 +151,12 @@ func (a *Authority) minting(c fold.Client) (rules.Minting, error) {
 	}
 	key, err := a.Keys.Signer(alg)
 	if err != nil {
-		return rules.Minting{}, fmt.Errorf("choose a signing key: %w", err)
+		return rules.Minting{}, unavailable("choose a signing key", err)
 	}
 	_, mac := a.Keys.MAC()
+	if mac == 0 {
+		return rules.Minting{}, unavailable("choose a MAC key", errors.New("none is active here"))
+	}
 	return rules.Minting{JTI: rand.Text(), KID: key.Public().ID, MACKey: mac}, nil
 }
 
