@@ -156,6 +156,15 @@ type folder[S any] interface {
 	Apply(r events.Recorded) (S, error)
 }
 
+// foldable keeps an event off the log that cannot follow the state it was
+// decided on: it would stop every projector. None should get this far.
+func foldable[S folder[S]](state S, seq uint64, e events.Event) error {
+	if _, err := state.Apply(events.Recorded{Event: e, Seq: seq + 1, Stored: e.Time}); err != nil {
+		return fmt.Errorf("check the event before it is appended: %w", err)
+	}
+	return nil
+}
+
 // catchUp folds what the leader of the log has on a subject after seq.
 func catchUp[S folder[S]](ctx context.Context, log *eventlog.Log, s events.Subject, state S, seq uint64) (S, error) {
 	recorded, err := log.After(ctx, s, seq)

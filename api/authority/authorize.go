@@ -96,6 +96,9 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 
 func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.GrantOpened, u fold.User, caller Caller) error {
 	e := a.event(a.Log.Realm().GrantSubject(id), caller.meta(userActor(u.ID)), fact)
+	if err := foldable(fold.Grant{}, 0, e); err != nil {
+		return err
+	}
 	a.seal(&e, u.OriginKey, caller)
 	_, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
 	if errors.Is(err, eventlog.ErrConflict) {

@@ -102,6 +102,9 @@ func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, u
 func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, u fold.User, f events.Fact) (again bool, err error) {
 	meta := d.caller.meta(d.actor)
 	unit := eventlog.Unit{Event: a.event(a.Log.Realm().GrantSubject(d.id), meta, f), Expect: g.Seq}
+	if err := foldable(g, g.Seq, unit.Event); err != nil {
+		return false, err
+	}
 	if d.actor != adminActor && !sameOrigin(g, f) {
 		a.seal(&unit.Event, u.OriginKey, d.caller)
 	}

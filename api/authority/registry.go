@@ -33,6 +33,9 @@ func change[S folder[S]](
 			return state, wrapUnavailable("follow the registry", a.Feed.Wait(ctx, a.Log.Realm().RegistryStream(), seq(state)))
 		}
 		e := a.event(s, caller.meta(adminActor), fact)
+		if err := foldable(state, seq(state), e); err != nil {
+			return state, err
+		}
 		receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e, Expect: seq(state)})
 		if errors.Is(err, eventlog.ErrConflict) {
 			continue
