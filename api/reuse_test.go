@@ -119,3 +119,32 @@ func TestCodeReplay(t *testing.T) {
 		}
 	})
 }
+
+// TestReuseIsSeenThroughLag replays what a read model that is behind would
+// tolerate. The log knows better, and the grant ends.
+func TestReuseIsSeenThroughLag(t *testing.T) {
+	var gate apitest.Gate
+	r := apitest.Single(t, apitest.Options{Settings: patient, Gate: gate.Pass})
+	c := register(t, r, map[string]any{"refresh_token_retry_window": 0})
+	for name, replay := range map[string]func(code string, first apitest.Answer) apitest.Answer{
+		"a code":          func(code string, _ apitest.Answer) apitest.Answer { return r.Exchange(t, c, code) },
+		"a refresh token": func(_ string, first apitest.Answer) apitest.Answer { return r.Refresh(t, c, first.Text("refresh_token")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			code := r.Login(t, c, "read offline_access")
+			first := wantOK(t, r.Exchange(t, c, code))
+			want := []string{opened, redeemed, rotated, revoked}
+			current := first
+			if name == "a refresh token" {
+				current = wantOK(t, r.Refresh(t, c, first.Text("refresh_token")))
+				want = []string{opened, redeemed, rotated, rotated, revoked}
+			}
+			r.WaitFolded(t)
+			gate.Shut()
+			defer gate.Open()
+			wantOK(t, r.Refresh(t, c, current.Text("refresh_token")))
+			wantError(t, replay(code, first), http.StatusBadRequest, "invalid_grant")
+			wantEvents(t, r, grantOf(t, first), want...)
+		})
+	}
+}

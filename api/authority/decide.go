@@ -43,10 +43,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 		if err != nil {
 			return nil, err
 		}
-		if out.Refusal != nil && out.Refusal.Overturnable && confirmed {
-			return nil, a.alarmBehind(d.id, out.Refusal)
-		}
-		again := out.Refusal != nil && out.Refusal.Overturnable
+		again := out.Refusal != nil && out.Refusal.Overturnable && !confirmed
 		var tokens *Tokens
 		if !again {
 			if tokens, again, err = d.settle(ctx, a, g, u, out); err != nil {
@@ -55,7 +52,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 		}
 		if !again {
 			if out.Refusal != nil {
-				return nil, out.Refusal
+				return nil, a.refuse(d.id, out.Refusal)
 			}
 			return tokens, nil
 		}
@@ -141,6 +138,14 @@ func (d grantDecision) confirmLast(ctx context.Context, a *Authority, g fold.Gra
 		return false, unavailable("confirm on the log", err)
 	}
 	return last.Seq != g.Seq, nil
+}
+
+// refuse gives a refusal, but for one that a token's MAC contradicts.
+func (a *Authority) refuse(id events.GrantID, refusal *rules.Refusal) error {
+	if refusal.Reason == rules.BehindTheToken {
+		return a.alarmBehind(id, refusal)
+	}
+	return refusal
 }
 
 // alarmBehind answers a token whose MAC proves an event that the log does not

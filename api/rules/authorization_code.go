@@ -46,7 +46,7 @@ func RedeemCode(g fold.Grant, x CodeExchange, m Minting) Outcome {
 		return replayedCode(g, x)
 	}
 	if !x.Now.Before(codeEnd(g, x.Policy)) {
-		return refused(refuse(InvalidCode, "code", "expired"))
+		return tolerated(InvalidCode, "code", "expired, and not redeemed")
 	}
 	scope, refusal := narrowScope(g.Scope, x.Client.ClientSettings, x.Scope)
 	if refusal != nil {
@@ -87,10 +87,10 @@ func codeEnd(g fold.Grant, p Policy) time.Time {
 // tells the client from a thief; with it, a short while after the redemption a
 // lost answer is likelier, unless what was issued is in use.
 func replayedCode(g fold.Grant, x CodeExchange) Outcome {
-	refusal := refuse(InvalidCode, "code", "already redeemed")
+	const detail = "already redeemed"
 	since := x.Now.Sub(g.RedeemedAt)
 	if g.Code.Challenge != "" && g.Current.Generation == 1 && since <= codeReplayGrace+maxClockSkew {
-		return refused(refusal)
+		return tolerated(InvalidCode, "code", detail)
 	}
-	return Outcome{Fact: events.GrantRevoked{Reason: events.ReasonCodeReuse}, Refusal: refusal}
+	return Outcome{Fact: events.GrantRevoked{Reason: events.ReasonCodeReuse}, Refusal: refuse(InvalidCode, "code", detail)}
 }

@@ -48,6 +48,14 @@ func behind(detail string) *Refusal {
 	return r
 }
 
+// tolerated refuses a replay that does not end the grant, which a newer event
+// could turn into one that does.
+func tolerated(reason Reason, parameter, detail string) Outcome {
+	r := refuse(reason, parameter, detail)
+	r.Overturnable = true
+	return refused(r)
+}
+
 // grantEnd is the absolute end of a grant. A policy made shorter since it was
 // opened applies; a longer one does not.
 func grantEnd(g fold.Grant, p Policy) time.Time {

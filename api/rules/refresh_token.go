@@ -71,12 +71,12 @@ func spent(g fold.Grant, x Refresh) Outcome {
 	case since > x.Policy.RetryWindow+reuseSlack:
 		return reuse(x)
 	case since > x.Policy.RetryWindow, x.Policy.RetryWindow == 0: // no window, wherever the clocks are
-		return refused(refuse(InvalidRefreshToken, "", "spent, just outside the retry window"))
+		return tolerated(InvalidRefreshToken, "", "spent, just outside the retry window")
 	case x.Client.Public && (x.Origin == "" || x.Origin != g.Current.Origin):
 		// A public client proves nothing: its retry must at least come from
 		// where the rotation came from, or a thief who follows the victim
 		// inside every window would never be noticed.
-		return refused(refuse(InvalidRefreshToken, "", "retry from another address"))
+		return tolerated(InvalidRefreshToken, "", "retry from another address")
 	}
 	current := g.Current
 	if g.Repeated {

@@ -38,7 +38,8 @@ type Refusal struct {
 	// apart what a client must not be able to.
 	Detail string
 	// Overturnable says that an event newer than the state decided on could
-	// turn the answer: confirm on the log before giving it.
+	// turn the answer, or have the grant revoked with it: confirm on the log
+	// before giving it.
 	Overturnable bool
 }
 
