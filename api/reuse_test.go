@@ -127,8 +127,10 @@ func TestReuseIsSeenThroughLag(t *testing.T) {
 	r := apitest.Single(t, apitest.Options{Settings: patient, Gate: gate.Pass})
 	c := register(t, r, map[string]any{"refresh_token_retry_window": 0})
 	for name, replay := range map[string]func(code string, first apitest.Answer) apitest.Answer{
-		"a code":          func(code string, _ apitest.Answer) apitest.Answer { return r.Exchange(t, c, code) },
-		"a refresh token": func(_ string, first apitest.Answer) apitest.Answer { return r.Refresh(t, c, first.Text("refresh_token")) },
+		"a code": func(code string, _ apitest.Answer) apitest.Answer { return r.Exchange(t, c, code) },
+		"a refresh token": func(_ string, first apitest.Answer) apitest.Answer {
+			return r.Refresh(t, c, first.Text("refresh_token"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code := r.Login(t, c, "read offline_access")
