@@ -113,7 +113,7 @@ func TestForgedTokens(t *testing.T) {
 	head := func(header map[string]any) string { return f.sign(t, header, nil) }
 	body := func(claims map[string]any) string { return f.sign(t, nil, claims) }
 	now := time.Now().Unix()
-	if !r.Active(t, head(nil)) {
+	if !r.Active(t, head(nil)) || !r.Active(t, body(map[string]any{"nbf": now})) {
 		t.Fatal("an unchanged forgery is not active, so nothing below means anything")
 	}
 	tokens := map[string]string{
@@ -144,6 +144,8 @@ func TestForgedTokens(t *testing.T) {
 		"exp as text":            body(map[string]any{"exp": "9999999999"}),
 		"longer than the cap":    body(map[string]any{"exp": now + 25*3600}),
 		"from the future":        body(map[string]any{"iat": now + 600}),
+		"not valid yet":          body(map[string]any{"nbf": now + 600}),
+		"nbf as text":            body(map[string]any{"nbf": "now"}),
 		"no jti":                 body(map[string]any{"jti": nil}),
 		"no sub":                 body(map[string]any{"sub": nil}),
 		"no partition":           body(map[string]any{"part": nil}),

@@ -17,16 +17,17 @@ import (
 
 // Claims are those of an access token (RFC 9068 §2.2). Times are Unix seconds.
 type Claims struct {
-	Issuer   string   // iss
-	Subject  string   // sub
-	Audience []string // aud, always an array
-	Expires  int64    // exp
-	IssuedAt int64    // iat
-	JTI      string   // jti
-	ClientID string   // client_id
-	Scope    Scope    // scope
-	AuthTime int64    // auth_time
-	AMR      []string // amr
+	Issuer    string   // iss
+	Subject   string   // sub
+	Audience  []string // aud, always an array
+	Expires   int64    // exp
+	IssuedAt  int64    // iat
+	NotBefore int64    // nbf, which Chancery's own tokens lack
+	JTI       string   // jti
+	ClientID  string   // client_id
+	Scope     Scope    // scope
+	AuthTime  int64    // auth_time
+	AMR       []string // amr
 
 	// Grant is the grant the token was issued from (grant); none for client
 	// credentials.
@@ -81,6 +82,7 @@ func (c *Claims) table() []claim {
 		{"aud", &c.Audience, required},
 		{"exp", &c.Expires, required},
 		{"iat", &c.IssuedAt, required},
+		{"nbf", &c.NotBefore, optional},
 		{"jti", &c.JTI, required},
 		{"client_id", &c.ClientID, required},
 		{"scope", &c.Scope, optional},

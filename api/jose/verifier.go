@@ -63,6 +63,8 @@ func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
 		return Claims{}, invalid("another issuer")
 	case c.IssuedAt > now.Add(leeway).Unix():
 		return Claims{}, invalid("issued in the future")
+	case c.NotBefore > now.Add(leeway).Unix():
+		return Claims{}, invalid("not valid yet")
 	case now.Unix() >= c.Expires:
 		return Claims{}, ErrExpired
 	}
