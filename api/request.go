@@ -179,10 +179,10 @@ func checkMembers(body []byte) *rules.Refusal {
 		if err != nil || !ok {
 			return malformed
 		}
-		if seen[strings.ToLower(name)] {
+		if seen[folded(name)] {
 			return &rules.Refusal{Reason: duplicateParameter, Parameter: known(name)}
 		}
-		seen[strings.ToLower(name)] = true
+		seen[folded(name)] = true
 		var skip json.RawMessage
 		if err := d.Decode(&skip); err != nil {
 			return malformed
@@ -190,3 +190,7 @@ func checkMembers(body []byte) *rules.Refusal {
 	}
 	return nil
 }
+
+// folded is a member's name as encoding/json compares it, to which the long s
+// and the Kelvin sign are letters like others.
+func folded(name string) string { return strings.ToUpper(strings.ToLower(name)) }

@@ -94,6 +94,7 @@ func TestParseJSON(t *testing.T) {
 		{"a form", formType, "username=a", wrongContentType},
 		{"a member twice", "application/json", `{"username":"a","username":"b"}`, duplicateParameter},
 		{"a member twice, in another case", "application/json", `{"username":"a","Username":"b"}`, duplicateParameter},
+		{"a member twice, with a long s", "application/json", `{"password":"a","pa\u017fsword":"b"}`, duplicateParameter},
 		{"an array", "application/json", `["a"]`, malformedRequest},
 		{"two objects", "application/json", `{}{}`, malformedRequest},
 		{"cut off", "application/json", `{"username":`, malformedRequest},

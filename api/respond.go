@@ -99,7 +99,7 @@ func loginDialect(c echo.Context, p problem) error {
 func (s *Server) in(d dialect) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			err := next(c)
+			err := s.recoverPanic(next)(c)
 			if err == nil || c.Response().Committed {
 				return err
 			}

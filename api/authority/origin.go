@@ -46,13 +46,13 @@ func sameOrigin(g fold.Grant, f events.Fact) bool {
 }
 
 // sealClient is seal for a client's own token. It is done when the client
-// comes from another address than it did here the last time.
+// comes from another address than its last event here, which the caller notes
+// once this one is durable.
 func (a *Authority) sealClient(e *events.Event, client fold.Client, origin string, c Caller) {
 	if last, ok := a.lastOrigin.Load(client.ID); ok && last == origin {
 		return
 	}
 	a.seal(e, client.OriginKey, c)
-	a.lastOrigin.Store(client.ID, origin)
 }
 
 // putClientKey stores the private half of a client's origin key, under its

@@ -64,6 +64,9 @@ func (a *Authority) changeClient(ctx context.Context, id string, caller Caller, 
 // RegisterClient creates a client. A confidential one gets a secret, which is
 // told once: the one given, or a generated one if that is zero.
 func (a *Authority) RegisterClient(ctx context.Context, id string, s events.ClientSettings, given secret.Secret, caller Caller) (fold.Client, secret.Secret, error) {
+	if _, ok := a.Feed.Client(id); ok {
+		return fold.Client{}, secret.Secret{}, &rules.Refusal{Reason: rules.AlreadyExists, Parameter: "client_id"}
+	}
 	text, added := a.newSecret(id, given)
 	originKey, private, err := a.newOriginKey(id)
 	if err != nil {

@@ -59,7 +59,9 @@ func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken st
 	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RefreshToken(g, rules.Refresh{
 			Holder: h, Generation: claims.Generation, Scope: r.Scope, Audience: r.Audience,
-			Origin: a.origin(claims.Grant, r.Caller), Issuer: a.Issuer, Now: now,
+			Origin:     a.origin(claims.Grant, r.Caller),
+			SameOrigin: a.Addresses.Matches(g.Current.Origin, claims.Grant.String(), r.Caller.Address),
+			Issuer:     a.Issuer, Now: now,
 		}, m)
 	})
 }
@@ -92,6 +94,7 @@ func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tok
 	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
 		return nil, unavailable("append "+fact.Type(), err)
 	}
+	a.lastOrigin.Store(r.Client.ID, fact.Origin)
 	return &Tokens{AccessToken: text, ExpiresIn: fact.Expires - now.Unix(), Scope: fact.Scope}, nil
 }
 

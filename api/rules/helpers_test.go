@@ -77,7 +77,7 @@ func exchange(c fold.Client, now time.Time) rules.CodeExchange {
 }
 
 func refresh(c fold.Client, generation uint32, now time.Time) rules.Refresh {
-	return rules.Refresh{Holder: holder(c), Generation: generation, Issuer: issuer, Origin: "here", Now: now}
+	return rules.Refresh{Holder: holder(c), Generation: generation, Issuer: issuer, Origin: "here", SameOrigin: true, Now: now}
 }
 
 func applied(t *testing.T, g fold.Grant, out rules.Outcome, stored time.Time) fold.Grant {

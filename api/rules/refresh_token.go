@@ -19,10 +19,12 @@ type Refresh struct {
 	Generation uint32
 	Scope      []string
 	Audience   []string
-	// Origin is the keyed hash of the address that asks.
-	Origin string
-	Issuer string
-	Now    time.Time
+	// Origin is the keyed hash of the address that asks, and SameOrigin says
+	// that it is the address which the current generation was issued to.
+	Origin     string
+	SameOrigin bool
+	Issuer     string
+	Now        time.Time
 }
 
 // RefreshToken decides a refresh. With g the grant's generation, the token of
@@ -47,7 +49,7 @@ func RefreshToken(g fold.Grant, x Refresh, m Minting) Outcome {
 
 func rotate(g fold.Grant, x Refresh, m Minting) Outcome {
 	if !x.Now.Before(g.IssuedAt.Add(x.Policy.RefreshIdle)) {
-		return refused(refuse(InvalidRefreshToken, "", "idle for too long"))
+		return tolerated(InvalidRefreshToken, "", "idle for too long")
 	}
 	scope, refusal := narrowScope(g.Scope, x.Client.ClientSettings, x.Scope)
 	if refusal != nil {
@@ -72,7 +74,7 @@ func spent(g fold.Grant, x Refresh) Outcome {
 		return reuse(x)
 	case since > x.Policy.RetryWindow, x.Policy.RetryWindow == 0: // no window, wherever the clocks are
 		return tolerated(InvalidRefreshToken, "", "spent, just outside the retry window")
-	case x.Client.Public && (x.Origin == "" || x.Origin != g.Current.Origin):
+	case x.Client.Public && !x.SameOrigin:
 		// A public client proves nothing: its retry must at least come from
 		// where the rotation came from, or a thief who follows the victim
 		// inside every window would never be noticed.
