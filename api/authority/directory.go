@@ -144,9 +144,16 @@ func (a *Authority) Login(ctx context.Context, username string, password secret.
 	if err := a.requireFreshRegistry(ctx); err != nil {
 		return fold.User{}, err
 	}
-	if a.guesses.tooMany(username, caller.Address, a.Feed.Now(0)) {
+	end, ok := a.guesses.begin(username, caller.Address, a.Feed.Now(0))
+	if !ok {
 		return fold.User{}, &rules.Refusal{Reason: Busy, Detail: "too many wrong passwords"}
 	}
+	user, err := a.login(ctx, username, password)
+	end(isRefusal(err, WrongCredentials))
+	return user, err
+}
+
+func (a *Authority) login(ctx context.Context, username string, password secret.Secret) (fold.User, error) {
 	user, record, err := a.find(ctx, username)
 	if err != nil {
 		return fold.User{}, err
@@ -158,7 +165,6 @@ func (a *Authority) Login(ctx context.Context, username string, password secret.
 	case err != nil:
 		return fold.User{}, err
 	case !ok || !user.Exists():
-		a.guesses.wrong(username, caller.Address, a.Feed.Now(0))
 		return fold.User{}, &rules.Refusal{Reason: WrongCredentials}
 	case user.Disabled:
 		return fold.User{}, &rules.Refusal{Reason: AccountDisabled}

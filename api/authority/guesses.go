@@ -27,6 +27,8 @@ const (
 type guesses struct {
 	mu sync.Mutex
 	by map[guesser]*rate.Limiter
+	// pending counts the guesses that have not ended.
+	pending map[guesser]int
 }
 
 // A guesser is who guesses one name, or any name if that is empty. Hosts get
@@ -36,7 +38,9 @@ type guesser struct {
 	from netip.Prefix
 }
 
-func newGuesses() *guesses { return &guesses{by: map[guesser]*rate.Limiter{}} }
+func newGuesses() *guesses {
+	return &guesses{by: map[guesser]*rate.Limiter{}, pending: map[guesser]int{}}
+}
 
 func guessersOf(name string, addr netip.Addr) [2]guesser {
 	addr = addr.Unmap()
@@ -55,29 +59,47 @@ func (g guesser) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Every(nameGuessEvery), nameGuesses)
 }
 
-// tooMany reports whether the next one must wait. It is asked before anything
-// is hashed.
-func (g *guesses) tooMany(name string, addr netip.Addr, now time.Time) bool {
+// begin takes up a guess, unless too many were wrong or may be yet: those that
+// are being hashed count as wrong until they end. Call end with the outcome.
+func (g *guesses) begin(name string, addr netip.Addr, now time.Time) (end func(wrong bool), ok bool) {
+	who := guessersOf(name, addr)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, who := range guessersOf(name, addr) {
-		if l := g.by[who]; l != nil && l.TokensAt(now) < 1 {
-			return true
+	for _, one := range who {
+		if g.left(one, now) < 1 {
+			return nil, false
 		}
 	}
-	return false
+	for _, one := range who {
+		g.pending[one]++
+	}
+	return func(wrong bool) { g.end(who, wrong, now) }, true
 }
 
-// wrong counts a wrong password.
-func (g *guesses) wrong(name string, addr netip.Addr, now time.Time) {
+// left is how many guesses somebody has.
+func (g *guesses) left(who guesser, now time.Time) float64 {
+	l := g.by[who]
+	if l == nil {
+		l = who.limiter()
+	}
+	return l.TokensAt(now) - float64(g.pending[who])
+}
+
+func (g *guesses) end(who [2]guesser, wrong bool, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, who := range guessersOf(name, addr) {
-		l := g.by[who]
+	for _, one := range who {
+		if g.pending[one]--; g.pending[one] == 0 {
+			delete(g.pending, one)
+		}
+		if !wrong {
+			continue
+		}
+		l := g.by[one]
 		if l == nil {
 			g.makeRoom()
-			l = who.limiter()
-			g.by[who] = l
+			l = one.limiter()
+			g.by[one] = l
 		}
 		l.AllowN(now, 1)
 	}
