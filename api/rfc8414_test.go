@@ -45,6 +45,10 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s %s: %d", method, u.Path, got)
 		}
 	}
+	head := request{method: http.MethodHead, path: metadataPath}.send(t, r.URL)
+	if head.Status != http.StatusOK || len(head.Body) != 0 || head.Header.Get("Content-Type") != a.Header.Get("Content-Type") {
+		t.Errorf("HEAD: %d %v", head.Status, head.Header)
+	}
 	t.Run("grant types", func(t *testing.T) {
 		for _, grant := range a.JSON["grant_types_supported"].([]any) {
 			body := form("grant_type", fmt.Sprint(grant))

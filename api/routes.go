@@ -69,4 +69,7 @@ func (s section) add(method, path string, h echo.HandlerFunc) {
 	}
 	s.allowed[path] = append(s.allowed[path], method)
 	s.group.Add(method, path, h)
+	if method == http.MethodGet { // RFC 9110 §9.1; net/http leaves the body out
+		s.add(http.MethodHead, path, h)
+	}
 }
