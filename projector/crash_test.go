@@ -1,19 +1,18 @@
 package projector
 
 import (
+	"bufio"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"testing"
-	"time"
-
-	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
 // crashDir names the directory of a child's read model, in its environment.
 const crashDir = "CHANCERY_TEST_CRASH_DIR"
 
-const crashLength = 6000
+const crashLength = 3000
 
 // TestKilledInTheMiddle kills a process that folds, again and again, and lets
 // the next one go on. In the end the rows are those of a fresh replay.
@@ -28,21 +27,8 @@ func TestKilledInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	kills := 0
-	deadline := time.Now().Add(embeddedtest.Patience)
-	for done := false; !done; {
-		if time.Now().After(deadline) {
-			t.Fatal("the children do not get anywhere")
-		}
-		child := exec.CommandContext(t.Context(), exe, "-test.run=^TestKilledInTheMiddle$")
-		child.Env = append(os.Environ(), crashDir+"="+dir)
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		kill := time.AfterFunc(50*time.Millisecond+rand.N(150*time.Millisecond), func() { _ = child.Process.Kill() })
-		done = child.Wait() == nil
-		if kill.Stop(); !done {
-			kills++
-		}
+	for !runChild(t, exe, dir) {
+		kills++
 	}
 	s := openTest(t, dir)
 	if seq := s.position().seq; seq != crashLength {
@@ -56,13 +42,41 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 }
 
+// runChild runs a child that is killed after some of its batches, while it
+// folds on. It reports whether the child was done before that.
+func runChild(t *testing.T, exe, dir string) (done bool) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), exe, "-test.run=^TestKilledInTheMiddle$")
+	child.Env = append(os.Environ(), crashDir+"="+dir)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	folded := lines.Scan()
+	for range rand.IntN(100) {
+		lines.Scan()
+	}
+	_ = child.Process.Kill() // it may be done
+	err = child.Wait()
+	if err != nil && !folded {
+		t.Fatalf("child did not begin: %v", err)
+	}
+	return err == nil
+}
+
+// foldInChild prints a line for every batch.
 func foldInChild(t *testing.T, dir string) {
 	entries := partitionLog(11, crashLength)
 	s := openTest(t, dir)
 	for s.position().seq < crashLength {
 		from := s.position().seq
-		if err := s.fold(t.Context(), entries[from:min(from+7, crashLength)]); err != nil {
+		if err := s.fold(t.Context(), entries[from:min(from+10, crashLength)]); err != nil {
 			t.Fatal(err)
 		}
+		fmt.Println("folded", s.position().seq)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,22 +44,27 @@ func (b *logBuffer) String() string {
 
 func (b *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
-// follows is a connection that finds the node again when it was restarted.
-func follows(t testing.TB, node *embeddedtest.Node) *nats.Conn {
+// A dialer dials where the node listens, which changes when it is restarted.
+type dialer struct{ address atomic.Pointer[string] }
+
+func (d *dialer) Dial(network, _ string) (net.Conn, error) {
+	return net.Dial(network, *d.address.Load())
+}
+
+func (d *dialer) to(node *embeddedtest.Node) {
+	address := strings.TrimPrefix(node.URL(), "nats://")
+	d.address.Store(&address)
+}
+
+// connect makes a connection that goes where the dialer says.
+func (d *dialer) connect(t testing.TB) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect("nats://node", append(embeddedtest.Reconnecting(), nats.SetCustomDialer(dialer(node.URL)))...)
+	nc, err := nats.Connect("nats://node", append(embeddedtest.Reconnecting(), nats.SetCustomDialer(d))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
 	return nc
-}
-
-// dialer dials where url says, whatever it is asked for.
-type dialer func() string
-
-func (d dialer) Dial(network, _ string) (net.Conn, error) {
-	return net.Dial(network, strings.TrimPrefix(d(), "nats://"))
 }
 
 // copyDir replaces to by from.
@@ -242,13 +248,16 @@ func TestLogCutShortUnderARunningProjector(t *testing.T) {
 	node.Stop()
 	copyDir(t, half, node.Dir)
 	node.Start()
-	log := openLog(t, follows(t, node), 1)
+	var where dialer
+	where.to(node)
+	log := openLog(t, where.connect(t), 1)
 	last := openGrants(t, log, 50, 100)
 	l := openLocal(t, log, LocalConfig{})
 	waitPosition(t, l, last)
 	node.Stop()
 	copyDir(t, node.Dir, half)
 	node.Start()
+	where.to(node)
 	wantFailedClosed(t, log, l, errDiverged)
 }
 
