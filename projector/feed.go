@@ -96,7 +96,7 @@ func (f *Feed) open(ctx, running context.Context, log *eventlog.Log, cfg FeedCon
 	for _, p := range log.Partitions() {
 		known := newRevocations()
 		fed := newFollower(log, cfg, realm.PartitionStream(p), realm.RevokedSubject(p), known.apply)
-		head, err := log.Head(ctx, fed.stream)
+		head, err := firstHead(ctx, log, fed.stream)
 		if err != nil {
 			return err
 		}
@@ -118,6 +118,17 @@ func (f *Feed) open(ctx, running context.Context, log *eventlog.Log, cfg FeedCon
 		}
 	}
 	return nil
+}
+
+// firstHead waits for a stream's head. A cluster may just be looking for a
+// leader.
+func firstHead(ctx context.Context, log *eventlog.Log, stream string) (eventlog.Head, error) {
+	for {
+		head, err := log.Head(ctx, stream)
+		if err == nil || !wait(ctx, pause) {
+			return head, err
+		}
+	}
 }
 
 // Close ends the feed. What it knows grows stale.

@@ -27,8 +27,9 @@ const (
 
 // readSubject is where the grants of a partition are asked for. Every
 // projector that serves the partition listens there, and one of them answers.
+// While versions are mixed, each asks for states it knows all fields of.
 func readSubject(r events.Realm, p events.Partition) string {
-	return string(r) + ".read." + strconv.Itoa(int(p)) + ".grant"
+	return fmt.Sprintf("%s.read.v%d.%d.grant", r, modelVersion, p)
 }
 
 // A Service answers reads of a Local over NATS.

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -37,9 +38,10 @@ func (w *worker) status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := w.store.Load().position()
+	failed := w.log.Failed(w.stream)
 	s := Status{
 		Stream: w.stream, Position: at.seq, Head: max(w.head.Seq, at.seq), Hash: at.hash,
-		Serving: w.caughtUp && !w.stopped && w.log.Failed(w.stream) == nil, Err: w.err,
+		Serving: w.caughtUp && !w.stopped && failed == nil, Err: errors.Join(w.err, failed),
 	}
 	if s.Behind = s.Head - s.Position; s.Behind > 0 {
 		s.Lag = max(0, w.head.Time.Sub(at.clock))
