@@ -78,6 +78,9 @@ func (s *store) fold(ctx context.Context, batch []eventlog.Entry) error {
 // foldRows folds as many of entries as it can. It returns the position it
 // reached and, if that is not the end of them, the poison that stopped it.
 func (s *store) foldRows(ctx context.Context, at position, entries []eventlog.Entry) (reached position, poison, err error) {
+	if err := s.writer.isAt(ctx, at); err != nil {
+		return at, nil, err
+	}
 	rows := s.model.begin(s.writer)
 	reached = at
 	for _, e := range entries {
@@ -95,7 +98,7 @@ func (s *store) foldRows(ctx context.Context, at position, entries []eventlog.En
 	if err := rows.flush(ctx, reached.clock); err != nil {
 		return at, nil, fmt.Errorf("write rows: %w", err)
 	}
-	if err := s.writer.move(ctx, at, reached); err != nil {
+	if err := s.writer.move(ctx, reached); err != nil {
 		return at, nil, fmt.Errorf("write position: %w", err)
 	}
 	return reached, poison, nil

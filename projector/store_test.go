@@ -134,6 +134,25 @@ func TestFinishedRowsGo(t *testing.T) {
 	rows(0)
 	tick(end - 3600) // revives nothing
 	rows(0)
+	s = openTest(t, t.TempDir()) // all in one batch
+	rows(0)
+}
+
+// A marker that is repeated with an earlier end takes nothing back.
+func TestRevocationsKeepTheLatestEnd(t *testing.T) {
+	s := openTest(t, t.TempDir())
+	h := newHistory(1)
+	for _, until := range []int64{300, 900, 600} {
+		h.write(events.DefaultRealm.RevokedSubject(0), events.AccessTokenRevoked{JTI: "j", Until: start.Unix() + until})
+	}
+	if err := s.fold(t.Context(), h.entries); err != nil {
+		t.Fatal(err)
+	}
+	var until, seq int64
+	err := s.reader.QueryRowContext(t.Context(), `SELECT until, seq FROM revocations`).Scan(&until, &seq)
+	if err != nil || until != start.Unix()+900 || seq != 3 {
+		t.Errorf("until %d at sequence %d, %v", until-start.Unix(), seq, err)
+	}
 }
 
 // TestLateEvents has events on a grant whose row is gone. Whether they are in
@@ -304,8 +323,8 @@ func TestSecondWriterIsNoticed(t *testing.T) {
 	if err := a.fold(context.Background(), entries[:30]); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.fold(context.Background(), entries[:20]); err == nil {
-		t.Fatal("both wrote")
+	if err := b.fold(context.Background(), entries[:20]); err == nil || errors.Is(err, fold.ErrPoison) {
+		t.Fatalf("got %v, want to be told of the other writer", err)
 	}
 	if err := a.fold(context.Background(), entries); err != nil {
 		t.Fatal(err)

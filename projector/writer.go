@@ -70,19 +70,28 @@ func (w *writer) statement(ctx context.Context, query string) (*sql.Stmt, error)
 	return stmt, nil
 }
 
-// move writes the position. It fails if the file is not where this writer left
-// it, which means that somebody else writes it too.
-func (w *writer) move(ctx context.Context, from, to position) error {
-	res, err := w.exec(ctx,
-		`UPDATE meta SET position = ?, hash = ?, previous_hash = ?, clock = ? WHERE position = ?`,
-		sequence(to.seq), hashText(to.hash), hashText(to.previous), timeText(to.clock), sequence(from.seq))
+// isAt fails if the file is not where this writer left it, which means that
+// somebody else writes it too.
+func (w *writer) isAt(ctx context.Context, at position) error {
+	stmt, err := w.statement(ctx, `SELECT position FROM meta`) //nolint:sqlclosecheck // closed with the writer
 	if err != nil {
 		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return errors.Join(errors.New("another process writes the same file"), err)
+	var seq uint64
+	if err := stmt.QueryRowContext(ctx).Scan(&seq); err != nil {
+		return fmt.Errorf("read position: %w", err)
+	}
+	if seq != at.seq {
+		return fmt.Errorf("another process writes the same file: it is at %d, this one at %d", seq, at.seq)
 	}
 	return nil
+}
+
+// move writes the position.
+func (w *writer) move(ctx context.Context, to position) error {
+	_, err := w.exec(ctx, `UPDATE meta SET position = ?, hash = ?, previous_hash = ?, clock = ?`,
+		sequence(to.seq), hashText(to.hash), hashText(to.previous), timeText(to.clock))
+	return err
 }
 
 func (w *writer) close() error {
