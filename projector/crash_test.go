@@ -77,6 +77,6 @@ func foldInChild(t *testing.T, dir string) {
 		if err := s.fold(t.Context(), entries[from:min(from+10, crashLength)]); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Println("folded", s.position().seq)
+		_, _ = fmt.Fprintln(os.Stdout, "folded", s.position().seq)
 	}
 }

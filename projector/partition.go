@@ -114,23 +114,21 @@ func (c *partitionChanges) writeGrant(ctx context.Context, r *grantRow, state []
 		reason, at = g.RevokedReason, timeText(g.RevokedAt)
 	}
 	if r.stored {
-		_, err := c.w.exec(ctx,
+		return c.w.exec(ctx,
 			`UPDATE grants SET seq = ?, generation = ?, revoked_reason = ?, revoked_at = ?, state = ? WHERE id = ?`,
 			sequence(g.Seq), g.Current.Generation, reason, at, string(state), g.ID.String())
-		return err
 	}
-	_, err := c.w.exec(ctx,
+	return c.w.exec(ctx,
 		`INSERT OR REPLACE INTO grants
 		 (id, seq, client, user, opened_at, expires, generation, revoked_reason, revoked_at, state)
 		 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		g.ID.String(), sequence(g.Seq), g.Client, g.User, timeText(g.OpenedAt), g.Expires,
 		g.Current.Generation, reason, at, string(state))
-	return err
 }
 
 func (c *partitionChanges) writeIssued(ctx context.Context) error {
 	for _, t := range c.issued {
-		_, err := c.w.exec(ctx,
+		err := c.w.exec(ctx,
 			`INSERT OR REPLACE INTO issued (jti, seq, client, subject, issued_at, expires, scope, audience, kid)
 			 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			t.JTI, sequence(t.Seq), t.Client, t.Subject, t.IssuedAt, t.Expires,
@@ -149,7 +147,7 @@ func (c *partitionChanges) writeRevoked(ctx context.Context) error {
 		if !r.Grant.IsZero() {
 			kind, id = "grant", r.Grant.String()
 		}
-		_, err := c.w.exec(ctx,
+		err := c.w.exec(ctx,
 			`INSERT INTO revocations (kind, id, seq, until) VALUES (?, ?, ?, ?)
 			 ON CONFLICT DO UPDATE SET seq = excluded.seq, until = max(until, excluded.until)`,
 			kind, id, sequence(r.Seq), r.Until)
@@ -168,7 +166,7 @@ func (c *partitionChanges) deleteFinished(ctx context.Context, clock time.Time) 
 		`DELETE FROM issued WHERE expires <= ?`,
 		`DELETE FROM revocations WHERE until <= ?`,
 	} {
-		if _, err := c.w.exec(ctx, query, over); err != nil {
+		if err := c.w.exec(ctx, query, over); err != nil {
 			return fmt.Errorf("delete finished rows: %w", err)
 		}
 	}

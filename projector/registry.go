@@ -74,25 +74,22 @@ func (c *registryChanges) flush(ctx context.Context, _ time.Time) error {
 }
 
 func (c *registryChanges) writeClient(ctx context.Context, s fold.Client, state []byte) error {
-	_, err := c.w.exec(ctx,
+	return c.w.exec(ctx,
 		`INSERT OR REPLACE INTO clients (id, seq, name, public, disabled, epoch, created_at, updated_at, state)
 		 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		s.ID, sequence(s.Seq), s.Name, s.Public, s.Disabled, sequence(s.Epoch),
 		timeText(s.CreatedAt), timeText(s.UpdatedAt), string(state))
-	return err
 }
 
 func (c *registryChanges) writeUser(ctx context.Context, s fold.User, state []byte) error {
-	_, err := c.w.exec(ctx,
+	return c.w.exec(ctx,
 		`INSERT OR REPLACE INTO users (id, seq, disabled, epoch, created_at, state) VALUES (?, ?, ?, ?, ?, ?)`,
 		s.ID, sequence(s.Seq), s.Disabled, sequence(s.Epoch), timeText(s.CreatedAt), string(state))
-	return err
 }
 
 func (c *registryChanges) writeKey(ctx context.Context, s fold.Key, state []byte) error {
-	_, err := c.w.exec(ctx,
+	return c.w.exec(ctx,
 		`INSERT OR REPLACE INTO keys (id, seq, use, alg, mac_key, status, changed_at, state)
 		 VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		s.ID, sequence(s.Seq), s.Use, s.Alg, s.MACKey, string(s.State), timeText(s.ChangedAt), string(state))
-	return err
 }

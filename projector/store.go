@@ -123,7 +123,7 @@ func (s *store) bind(ctx context.Context, created time.Time) error {
 		}
 		return nil
 	}
-	if _, err := s.writer.exec(ctx, `UPDATE meta SET created = ?`, timeText(created)); err != nil {
+	if err := s.writer.exec(ctx, `UPDATE meta SET created = ?`, timeText(created)); err != nil {
 		return fmt.Errorf("write stream identity: %w", err)
 	}
 	s.created = created

@@ -36,12 +36,13 @@ func (w *writer) transact(ctx context.Context, do func() error) error {
 }
 
 // exec runs a statement that is prepared once for the life of the writer.
-func (w *writer) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (w *writer) exec(ctx context.Context, query string, args ...any) error {
 	stmt, err := w.statement(ctx, query) //nolint:sqlclosecheck // closed with the writer
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return stmt.ExecContext(ctx, args...)
+	_, err = stmt.ExecContext(ctx, args...)
+	return err
 }
 
 // state reads the state column of the row with that id, nil if there is none.
@@ -89,9 +90,8 @@ func (w *writer) isAt(ctx context.Context, at position) error {
 
 // move writes the position.
 func (w *writer) move(ctx context.Context, to position) error {
-	_, err := w.exec(ctx, `UPDATE meta SET position = ?, hash = ?, previous_hash = ?, clock = ?`,
+	return w.exec(ctx, `UPDATE meta SET position = ?, hash = ?, previous_hash = ?, clock = ?`,
 		sequence(to.seq), hashText(to.hash), hashText(to.previous), timeText(to.clock))
-	return err
 }
 
 func (w *writer) close() error {
