@@ -23,6 +23,8 @@ func TestReadModelHeldBack(t *testing.T) {
 	behind := apitest.Start(t, node.Conn(), apitest.Options{Gate: gate.Pass})
 	client := register(t, ahead, retryWindow(600))
 	known := newTokens(t, ahead, client)
+	// Two grants of which the row says that a retry may be answered again.
+	ended, used := newRepeated(t, ahead, client), newRepeated(t, ahead, client)
 	behind.WaitFolded(t)
 	gate.Shut()
 	position := behind.Local.Status()[0].Position
@@ -68,6 +70,15 @@ func TestReadModelHeldBack(t *testing.T) {
 		revoke(t, ahead, client, first.Text("refresh_token"))
 		wantError(t, refreshed(t, behind, client, first.Text("refresh_token")), http.StatusBadRequest, "invalid_grant")
 	})
+	t.Run("repeat of a revoked grant", func(t *testing.T) {
+		revoke(t, ahead, client, ended.current)
+		wantError(t, refreshed(t, behind, client, ended.spent), http.StatusBadRequest, "invalid_grant")
+	})
+	t.Run("repeat after its successor was used", func(t *testing.T) {
+		next := wantOK(t, refreshed(t, ahead, client, used.current))
+		wantError(t, refreshed(t, behind, client, used.spent), http.StatusBadRequest, "invalid_grant")
+		wantError(t, refreshed(t, ahead, client, next.Text("refresh_token")), http.StatusBadRequest, "invalid_grant")
+	})
 	if now := behind.Local.Status()[0].Position; now != position {
 		t.Errorf("the read model went on from %d to %d", position, now)
 	}
@@ -76,6 +87,17 @@ func TestReadModelHeldBack(t *testing.T) {
 	if a := newTokens(t, behind, client); !active(t, behind, a.Text("access_token")) {
 		t.Error("nothing works after it has caught up")
 	}
+}
+
+// A repeatedGrant has answered the retry of a refresh.
+type repeatedGrant struct{ spent, current string }
+
+func newRepeated(t *testing.T, r *apitest.Replica, c apitest.Client) repeatedGrant {
+	t.Helper()
+	spent := newTokens(t, r, c).Text("refresh_token")
+	wantOK(t, refreshed(t, r, c, spent))
+	again := wantOK(t, refreshed(t, r, c, spent))
+	return repeatedGrant{spent, again.Text("refresh_token")}
 }
 
 // active introspects, as the demonstration service, until there is an answer.

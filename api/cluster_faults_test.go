@@ -34,8 +34,14 @@ func TestProjectorDies(t *testing.T) {
 	}
 	refreshAll(10)
 	dying, other := c.Projectors[0], c.Projectors[1]
+	l := startLoad(t, c.Replicas, client, 2)
+	other.Gate.Shut() // half of the reads are of the past
+	l.wait(t, 20)
+	other.Gate.Open()
 	dying.Die()
 	stopped := dying.Position(stream)
+	l.wait(t, 20)
+	l.end(t)
 	refreshAll(20)
 
 	other.Stop()
@@ -202,6 +208,8 @@ func TestLeaderKilledInMidLoad(t *testing.T) {
 	l.wait(t, 40)
 	t.Logf("40 rounds took %v from the kill", time.Since(killed))
 	c.Start(leader)
+	back := time.Now()
 	l.wait(t, 40)
+	t.Logf("40 rounds took %v from its return", time.Since(back))
 	l.end(t)
 }

@@ -14,6 +14,10 @@ import (
 	"github.com/chancery-authority/chancery/projector"
 )
 
+// partitions is how many the log of a cluster has: enough for tests to notice
+// what holds for one only.
+const partitions = 2
+
 // A Cluster is an installation on three servers: a log of three replicas,
 // projectors that answer reads over NATS, and API replicas that ask them.
 type Cluster struct {
@@ -42,8 +46,9 @@ func NewCluster(t testing.TB, replicas int) *Cluster {
 func (c *Cluster) Join(t testing.TB, nc *nats.Conn) *Replica {
 	t.Helper()
 	return Start(t, nc, Options{
-		Replicas: embeddedtest.Nodes,
-		Reader:   projector.NewRemote(nc, events.DefaultRealm),
+		Replicas:   embeddedtest.Nodes,
+		Partitions: partitions,
+		Reader:     projector.NewRemote(nc, events.DefaultRealm),
 	})
 }
 
@@ -92,7 +97,9 @@ func (p *Projector) Start(nc *nats.Conn, replicas int) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), embeddedtest.Patience)
 	defer cancel()
 	var err error
-	p.log, err = eventlog.Open(ctx, nc, eventlog.Config{Realm: events.DefaultRealm, Replicas: replicas})
+	p.log, err = eventlog.Open(ctx, nc, eventlog.Config{
+		Realm: events.DefaultRealm, Replicas: replicas, Partitions: partitions,
+	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
