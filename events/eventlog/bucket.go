@@ -30,6 +30,21 @@ func (l *Log) Bucket(ctx context.Context, name string) (jetstream.KeyValue, erro
 	return b.kv, nil
 }
 
+// patientKV repeats a read whose answer is lost, as reads of the log are. With
+// a leader that has just died it would take as long as its caller allows.
+type patientKV struct{ jetstream.KeyValue }
+
+// Get is described at jetstream.KeyValue.
+func (kv patientKV) Get(ctx context.Context, key string) (entry jetstream.KeyValueEntry, err error) {
+	ctx, cancel := withDefaultTimeout(ctx, readTimeout)
+	defer cancel()
+	err = retry(ctx, func(ctx context.Context) error {
+		entry, err = kv.KeyValue.Get(ctx, key)
+		return err
+	})
+	return entry, err
+}
+
 // bucket is an open bucket and the stream behind it.
 type bucket struct {
 	kv     jetstream.KeyValue
@@ -49,5 +64,6 @@ func (l *Log) openBucket(ctx context.Context, name string) (b bucket, err error)
 		b.kv, err = l.js.KeyValue(ctx, name)
 		return err
 	})
+	b.kv = patientKV{b.kv}
 	return b, err
 }

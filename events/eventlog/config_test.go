@@ -174,3 +174,36 @@ func TestBucket(t *testing.T) {
 		}
 	})
 }
+
+// TestBucketReadIsRepeated loses the answer to a read with its connection.
+func TestBucketReadIsRepeated(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, e env) {
+		l, proxy := e.openProxied(t)
+		kv, err := l.Bucket(within(t, patience), "people")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Put(t.Context(), "alice", []byte("here")); err != nil {
+			t.Fatal(err)
+		}
+		proxy.StallReplies()
+		read := make(chan error, 1)
+		go func() {
+			entry, err := kv.Get(within(t, patience), "alice")
+			if err == nil && string(entry.Value()) != "here" {
+				err = errors.New("another value")
+			}
+			read <- err
+		}()
+		embeddedtest.Eventually(t, "the answer to be held back", proxy.Holds)
+		proxy.Drop()
+		proxy.Heal()
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+		if _, err := kv.Get(within(t, patience), "bob"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			t.Errorf("a missing key: %v", err)
+		}
+	})
+}

@@ -69,8 +69,12 @@ const (
 // mayPass tells a server that is not available, or does not answer, from one
 // that has refused.
 func mayPass(err error) bool {
-	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, context.Canceled) {
-		return false
+	for _, final := range []error{
+		nats.ErrConnectionClosed, context.Canceled, jetstream.ErrKeyNotFound, jetstream.ErrInvalidKey,
+	} {
+		if errors.Is(err, final) {
+			return false
+		}
 	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	if !ok {
