@@ -20,6 +20,12 @@ import (
 // through is a log over a proxy, so that it can be cut off.
 func through(t testing.TB, node *embeddedtest.Node) (*eventlog.Log, *embeddedtest.Proxy) {
 	t.Helper()
+	nc, proxy := proxied(t, node)
+	return openLog(t, nc, 1), proxy
+}
+
+func proxied(t testing.TB, node *embeddedtest.Node) (*nats.Conn, *embeddedtest.Proxy) {
+	t.Helper()
 	u, err := url.Parse(node.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +36,7 @@ func through(t testing.TB, node *embeddedtest.Node) (*eventlog.Log, *embeddedtes
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	return openLog(t, nc, 1), proxy
+	return nc, proxy
 }
 
 // TestStaleWithinTheBound cuts the log off in every way there is.

@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	// readAttempts is how many projectors are asked before a read is given up,
+	// readAttempts is how often a projector is asked before a read is given up,
 	// and attemptTimeout how long each may take. A read takes well under a
-	// millisecond; one that does not come has met a projector that is gone.
-	readAttempts   = 4
-	attemptTimeout = 250 * time.Millisecond
+	// millisecond; one that does not come has met a projector that hangs. Of two
+	// the other one is met sooner or later, in all but one of 256 reads.
+	readAttempts   = 8
+	attemptTimeout = 125 * time.Millisecond
 	// readPause is between attempts that failed at once: nobody listens, or the
 	// one who does has just stopped.
 	readPause = 50 * time.Millisecond

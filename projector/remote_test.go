@@ -123,12 +123,11 @@ func TestProjectorServesOnlyWhenCaughtUp(t *testing.T) {
 // is, under load: no read fails.
 func TestAnotherProjectorAnswers(t *testing.T) {
 	t.Parallel()
-	stops := map[string]func(*Local, *Service){
-		"closed":   func(l *Local, s *Service) { s.Close(); _ = l.Close() },
-		"poisoned": func(l *Local, _ *Service) { l.grants[0].stop(errors.New("poison")) },
-		"file gone bad": func(l *Local, _ *Service) {
-			_ = l.grants[0].store.Load().reader.Close()
-		},
+	stops := map[string]func(*Local, *Service, *embeddedtest.Proxy){
+		"closed":        func(l *Local, s *Service, _ *embeddedtest.Proxy) { s.Close(); _ = l.Close() },
+		"poisoned":      func(l *Local, _ *Service, _ *embeddedtest.Proxy) { l.grants[0].stop(errors.New("poison")) },
+		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) { _ = l.grants[0].store.Load().reader.Close() },
+		"cut off":       func(_ *Local, _ *Service, p *embeddedtest.Proxy) { p.Cut() },
 	}
 	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {
@@ -138,14 +137,15 @@ func TestAnotherProjectorAnswers(t *testing.T) {
 			first, second := openLocal(t, log, LocalConfig{}), openLocal(t, log, LocalConfig{})
 			waitServing(t, first)
 			waitServing(t, second)
-			s1, s2 := Serve(node.Conn(), first), Serve(node.Conn(), second)
+			nc, proxy := proxied(t, node)
+			s1, s2 := Serve(nc, first), Serve(node.Conn(), second)
 			t.Cleanup(s1.Close)
 			t.Cleanup(s2.Close)
 			r := NewRemote(node.Conn(), realm)
 			waitAnswered(t, r, grantID(1))
 			for i := range 200 {
 				if i == 50 {
-					stop(first, s1)
+					stop(first, s1, proxy)
 				}
 				if g, err := r.Grant(t.Context(), grantID(1)); err != nil || g.Seq != seq {
 					t.Fatalf("read %d: got %+v, %v", i, g, err)

@@ -25,6 +25,11 @@ func registered() events.Fact { return events.ClientRegistered{} }
 
 func named(name string) events.ClientSettings { return events.ClientSettings{Name: name} }
 
+func withSecret(id string) events.Fact {
+	s := secret(id)
+	return events.ClientRegistered{Secret: &s}
+}
+
 func secret(id string) events.ClientSecretAdded {
 	return events.ClientSecretAdded{ID: id, Hash: "h", KeyID: "s1"}
 }
@@ -41,6 +46,9 @@ func TestClient(t *testing.T) {
 	}{
 		{"registered", []events.Fact{events.ClientRegistered{ClientSettings: named("a")}}, func(c fold.Client) bool {
 			return c.ID == "web" && c.Name == "a" && c.Epoch == 0 && !c.Disabled && c.CreatedAt.Equal(epoch)
+		}},
+		{"registered with its first secret", []events.Fact{withSecret("1")}, func(c fold.Client) bool {
+			return len(c.Secrets) == 1 && c.Secrets[0].ID == "1"
 		}},
 		{
 			"settings are replaced whole, secrets stay",
@@ -157,6 +165,7 @@ func TestRegistryPoison(t *testing.T) {
 		"client disabled twice":      client(registered(), events.ClientDisabled{}, events.ClientDisabled{}),
 		"client enabled while on":    client(registered(), events.ClientEnabled{}),
 		"secret id used twice":       client(registered(), secret("1"), secret("1")),
+		"first secret's id again":    client(withSecret("1"), secret("1")),
 		"secret dropped twice":       client(registered(), secret("1"), events.ClientSecretDropped{ID: "1"}, events.ClientSecretDropped{ID: "1"}),
 		"user's event on a client":   client(registered(), events.UserDisabled{}),
 		"user never registered":      user(events.UserDisabled{}),
