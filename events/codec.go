@@ -48,6 +48,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	RefreshTokenRepeated{}.Type():  decode[RefreshTokenRepeated],
 	GrantRevoked{}.Type():          decode[GrantRevoked],
 	AccessTokenIssued{}.Type():     decode[AccessTokenIssued],
+	TokenExchanged{}.Type():        decode[TokenExchanged],
 	AccessTokenRevoked{}.Type():    decode[AccessTokenRevoked],
 	GrantRevocationMarked{}.Type(): decode[GrantRevocationMarked],
 	FeedTicked{}.Type():            decode[FeedTicked],

@@ -138,6 +138,57 @@ type AccessTokenIssued struct {
 // Type is access_token.issued.v1.
 func (AccessTokenIssued) Type() string { return "access_token.issued.v1" }
 
+// TokenExchanged is an access token that was made from another (RFC 8693). Its
+// partition is that of the token at its root, whatever the client.
+type TokenExchanged struct {
+	// Client, here, is the one that asked for the exchange.
+	AccessTokenIssued
+	// Grant is the grant of the root token, and UserEpoch that of its resource
+	// owner, Subject. Both are zero where the root is a client's own token.
+	Grant     GrantID `json:"grant,omitzero"`
+	UserEpoch uint64  `json:"user_epoch,omitempty"`
+	// Act is who acts for the subject, or nil for impersonation.
+	Act *Actor `json:"act,omitempty"`
+	// MayAct says who alone may exchange the token further (RFC 8693 §4.4), as
+	// claims that must all hold of the party; empty is anybody.
+	MayAct map[string]string `json:"may_act,omitempty"`
+	// Chain is what the token was made from, the root token first.
+	Chain []Ancestor `json:"chain"`
+}
+
+// Type is token.exchanged.v1.
+func (TokenExchanged) Type() string { return "token.exchanged.v1" }
+
+// An Actor acts for a subject (RFC 8693 §4.1). It says who, and no more.
+type Actor struct {
+	Subject string `json:"sub"`
+	// Client is the client that the actor's token was issued to.
+	Client string `json:"client_id,omitempty"`
+	// Act is who acted before, which is history and decides nothing.
+	Act *Actor `json:"act,omitempty"`
+}
+
+// An Ancestor is a token that another was made from: the subject token of an
+// exchange or, with Actor, its actor token. What ends it ends what was made
+// from it. Subject tokens share grant, user and partition with what was made
+// from them.
+type Ancestor struct {
+	JTI         string      `json:"jti"`
+	Client      string      `json:"client"`
+	ClientEpoch uint64      `json:"client_epoch"`
+	Actor       *ActorToken `json:"actor,omitempty"`
+}
+
+// An ActorToken is what an actor token has of its own.
+type ActorToken struct {
+	// Partition is where the token's revocation would be.
+	Partition Partition `json:"part"`
+	// Grant, User and UserEpoch are zero for a client's own token.
+	Grant     GrantID `json:"grant,omitzero"`
+	User      string  `json:"user,omitempty"`
+	UserEpoch uint64  `json:"user_epoch,omitempty"`
+}
+
 // AccessTokenRevoked ends one access token and leaves its grant alone. It is
 // stored where every replica follows it.
 type AccessTokenRevoked struct {
@@ -191,6 +242,8 @@ type ClientSettings struct {
 	IntrospectAny bool `json:"introspect_any,omitempty"`
 	// PasswordLogin lets a first-party public client send a user's password.
 	PasswordLogin bool `json:"password_login,omitempty"`
+	// TokenExchange is what the client may do if it has that grant type.
+	TokenExchange ExchangeSettings `json:"token_exchange,omitzero"`
 
 	CodeLifetime            int64 `json:"code_lifetime,omitempty"`
 	AccessTokenLifetime     int64 `json:"access_token_lifetime,omitempty"`
@@ -198,6 +251,26 @@ type ClientSettings struct {
 	RefreshAbsoluteLifetime int64 `json:"refresh_token_absolute_lifetime,omitempty"`
 	// RetryWindow is a pointer because 0 is a choice: no retries.
 	RetryWindow *int64 `json:"refresh_token_retry_window,omitempty"`
+}
+
+// ExchangeSettings are what a client may do by token exchange (RFC 8693). The
+// zero value allows nothing.
+type ExchangeSettings struct {
+	// Impersonation allows exchanges without an actor token: the new token is
+	// the subject's, and does not tell who uses it.
+	Impersonation bool `json:"impersonation,omitempty"`
+	// Delegation allows exchanges with an actor token, which act names.
+	Delegation bool `json:"delegation,omitempty"`
+	// Public allows a public client to exchange, which proves nothing of itself.
+	Public bool `json:"public,omitempty"`
+	// Audiences are what exchanged tokens may be for beyond the client's own.
+	Audiences []string `json:"audiences,omitempty"`
+	// MaxDepth is how many exchanges may lie between a token at the root and
+	// the client's, its own included; 0 is 1.
+	MaxDepth int `json:"max_depth,omitempty"`
+	// MayAct is the client that alone may exchange the client's exchanged tokens
+	// further; empty is any that is allowed to.
+	MayAct string `json:"may_act,omitempty"`
 }
 
 // ClientRegistered creates a client, with its first secret if it is
