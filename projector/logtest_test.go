@@ -40,6 +40,13 @@ func (h *history) step() {
 	switch n := h.rnd.IntN(100); {
 	case n < 15:
 		h.open()
+	case n < 17:
+		h.write(events.DefaultRealm.IssuedSubject(0, "gateway"), events.TokenExchanged{
+			AccessTokenIssued: events.AccessTokenIssued{
+				JTI: h.id(), Client: "gateway", Subject: "svc", Expires: h.clock.Unix() + int64(h.rnd.IntN(600)),
+			},
+			Act: &events.Actor{Subject: "svc"}, Chain: []events.Ancestor{{JTI: h.id(), Client: "svc"}},
+		})
 	case n < 20:
 		exp := h.clock.Unix() + int64(h.rnd.IntN(600))
 		h.write(events.DefaultRealm.IssuedSubject(0, "svc"), events.AccessTokenIssued{

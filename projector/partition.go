@@ -128,11 +128,15 @@ func (c *partitionChanges) writeGrant(ctx context.Context, r *grantRow, state []
 
 func (c *partitionChanges) writeIssued(ctx context.Context) error {
 	for _, t := range c.issued {
+		grant := ""
+		if !t.Grant.IsZero() {
+			grant = t.Grant.String()
+		}
 		err := c.w.exec(ctx,
-			`INSERT OR REPLACE INTO issued (jti, seq, client, subject, issued_at, expires, scope, audience, kid)
-			 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			`INSERT OR REPLACE INTO issued (jti, seq, client, subject, issued_at, expires, scope, audience, kid, grant_id, parent, actor)
+			 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, ''), nullif(?, ''))`,
 			t.JTI, sequence(t.Seq), t.Client, t.Subject, t.IssuedAt, t.Expires,
-			strings.Join(t.Scope, " "), strings.Join(t.Audience, " "), t.KID)
+			strings.Join(t.Scope, " "), strings.Join(t.Audience, " "), t.KID, grant, t.Parent, t.Actor)
 		if err != nil {
 			return fmt.Errorf("write token at sequence %d: %w", t.Seq, err)
 		}

@@ -2,7 +2,7 @@ package projector
 
 // modelVersion changes whenever a table or a fold does. A file of another
 // version is built again.
-const modelVersion = 1
+const modelVersion = 2
 
 // metaSchema is part of every file. The comments are for the operator who
 // asks SQLite for .schema.
@@ -37,7 +37,7 @@ CREATE INDEX grants_by_user ON grants (user, client);
 CREATE INDEX grants_by_client ON grants (client);
 CREATE INDEX grants_by_expiry ON grants (expires);
 
--- access tokens that belong to no grant
+-- access tokens outside a grant's rotation: client credentials, token exchange
 CREATE TABLE issued (
   jti       TEXT PRIMARY KEY,
   seq       INTEGER NOT NULL,
@@ -47,7 +47,10 @@ CREATE TABLE issued (
   expires   INTEGER NOT NULL, -- Unix seconds
   scope     TEXT NOT NULL,    -- separated by spaces
   audience  TEXT NOT NULL,    -- separated by spaces
-  kid       TEXT NOT NULL
+  kid       TEXT NOT NULL,
+  grant_id  TEXT,             -- grant that an exchanged token comes from, if any
+  parent    TEXT,             -- jti that it was exchanged for
+  actor     TEXT              -- who acts for its subject
 ) STRICT;
 CREATE INDEX issued_by_expiry ON issued (expires);
 

@@ -79,6 +79,11 @@ func TestRowsCanBeAsked(t *testing.T) {
 	h.write(events.DefaultRealm.GrantSubject(id), events.GrantRevoked{Reason: events.ReasonUserRequest})
 	h.write(events.DefaultRealm.RevokedSubject(0), events.GrantRevocationMarked{Grant: id, Until: start.Unix() + 300})
 	h.write(events.DefaultRealm.IssuedSubject(0, "svc"), events.AccessTokenIssued{JTI: "j", Client: "svc", Expires: start.Unix() + 60})
+	h.write(events.DefaultRealm.IssuedSubject(0, "gateway"), events.TokenExchanged{
+		AccessTokenIssued: events.AccessTokenIssued{JTI: "k", Client: "gateway", Subject: "alice", Expires: start.Unix() + 60},
+		Grant:             id, Act: &events.Actor{Subject: "svc"},
+		Chain: []events.Ancestor{{JTI: "first"}, {JTI: "j", Actor: &events.ActorToken{}}},
+	})
 	if err := s.fold(t.Context(), h.entries); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +96,10 @@ func TestRowsCanBeAsked(t *testing.T) {
 		`SELECT state ->> 'client' FROM grants`:                         "web",
 		`SELECT kind || ' ' || id FROM revocations`:                     "grant " + id.String(),
 		`SELECT client FROM issued WHERE jti = 'j'`:                     "svc",
-		`SELECT position FROM meta WHERE stream = 'MAIN_EVENTS_0'`:      "4",
+		`SELECT parent IS NULL FROM issued WHERE jti = 'j'`:             "1",
+		`SELECT jti || ' ' || actor FROM issued WHERE parent = 'first'`: "k svc",
+		`SELECT jti FROM issued WHERE grant_id = '` + id.String() + `'`: "k",
+		`SELECT position FROM meta WHERE stream = 'MAIN_EVENTS_0'`:      "5",
 		`SELECT julianday(clock) BETWEEN 2461101 AND 2461102 FROM meta`: "1",
 	} {
 		var got string

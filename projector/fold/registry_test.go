@@ -251,6 +251,16 @@ func TestIssuedAccessToken(t *testing.T) {
 	if err != nil || token.Seq != 10 || token.JTI != "j" {
 		t.Errorf("got %+v, %v", token, err)
 	}
-	_, err = fold.IssuedAccessToken(record(s, revoked())[0])
-	wantPoison(t, err)
+	exchanged := events.TokenExchanged{
+		AccessTokenIssued: issued, Grant: grantID, Act: &events.Actor{Subject: "svc"},
+		Chain: []events.Ancestor{{JTI: "root"}, {JTI: "parent"}, {JTI: "actor's", Actor: &events.ActorToken{}}},
+	}
+	token, err = fold.IssuedAccessToken(record(s, exchanged)[0])
+	if err != nil || token.JTI != "j" || token.Grant != grantID || token.Parent != "parent" || token.Actor != "svc" {
+		t.Errorf("exchanged: got %+v, %v", token, err)
+	}
+	for _, f := range []events.Fact{revoked(), events.TokenExchanged{AccessTokenIssued: issued, Chain: exchanged.Chain[2:]}} {
+		_, err = fold.IssuedAccessToken(record(s, f)[0])
+		wantPoison(t, err)
+	}
 }

@@ -10,15 +10,42 @@ type AccessToken struct {
 	// a client, so the token is its own aggregate: one event, never changed.
 	Seq uint64 `json:"seq"`
 	events.AccessTokenIssued
+	// Grant is the one at the root of a token that was exchanged, zero if there
+	// is none.
+	Grant events.GrantID `json:"grant,omitzero"`
+	// Parent is the jti of the token it was exchanged for, Actor the sub of who
+	// acts. Both are empty for a token that came of no exchange.
+	Parent string `json:"parent,omitempty"`
+	Actor  string `json:"actor,omitempty"`
 }
 
-// IssuedAccessToken folds the one event of a grant-less access token.
+// IssuedAccessToken folds the one event of an access token outside a grant's
+// rotation.
 func IssuedAccessToken(r events.Recorded) (AccessToken, error) {
-	f, ok := r.Fact.(events.AccessTokenIssued)
-	if !ok {
-		return AccessToken{}, poison(r, "not a token's event")
+	switch f := r.Fact.(type) {
+	case events.AccessTokenIssued:
+		return AccessToken{Seq: r.Seq, AccessTokenIssued: f}, nil
+	case events.TokenExchanged:
+		t := AccessToken{Seq: r.Seq, AccessTokenIssued: f.AccessTokenIssued, Grant: f.Grant, Parent: parent(f.Chain)}
+		if t.Parent == "" {
+			return AccessToken{}, poison(r, "made from no token")
+		}
+		if f.Act != nil {
+			t.Actor = f.Act.Subject
+		}
+		return t, nil
 	}
-	return AccessToken{Seq: r.Seq, AccessTokenIssued: f}, nil
+	return AccessToken{}, poison(r, "not a token's event")
+}
+
+// parent is the jti of the last subject token.
+func parent(chain []events.Ancestor) (jti string) {
+	for _, a := range chain {
+		if a.Actor == nil {
+			jti = a.JTI
+		}
+	}
+	return jti
 }
 
 // A Revocation is a marker that access tokens are dead before their time:
