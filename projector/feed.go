@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -206,21 +207,36 @@ func (f *Feed) PartitionFresh(ctx context.Context, p events.Partition) error {
 	return fed.fresh(ctx)
 }
 
-// Fresh is both at once: nil if neither the registry nor the partition was
-// older than Bound at one moment during the call. Asking one after the other
-// would not do, because the first ages while the second is waited for.
-func (f *Feed) Fresh(ctx context.Context, p events.Partition) error {
+// Fresh is all at once: nil if neither the registry nor any of the partitions
+// was older than Bound at one moment during the call. Asking one after the other
+// would not do, because the first ages while the next is waited for.
+func (f *Feed) Fresh(ctx context.Context, partitions ...events.Partition) error {
 	for {
 		if err := f.RegistryFresh(ctx); err != nil {
 			return err
 		}
-		if err := f.PartitionFresh(ctx, p); err != nil {
-			return err
+		for _, p := range partitions {
+			if err := f.PartitionFresh(ctx, p); err != nil {
+				return err
+			}
 		}
-		if age, err := f.registryFed.age(); err == nil && age < f.registryFed.cfg.Bound {
+		if f.allFresh(partitions) {
 			return nil
 		}
 	}
+}
+
+// allFresh reports whether the registry and the partitions are fresh now, with
+// no more proof than there is.
+func (f *Feed) allFresh(partitions []events.Partition) bool {
+	feds := []*follower{f.registryFed}
+	for _, p := range partitions {
+		feds = append(feds, f.partitions[p].follower)
+	}
+	return !slices.ContainsFunc(feds, func(fed *follower) bool {
+		age, err := fed.age()
+		return err != nil || age >= fed.cfg.Bound
+	})
 }
 
 // Wait waits until the feed has taken in everything of a stream up to seq, the
