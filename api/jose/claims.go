@@ -29,8 +29,8 @@ type Claims struct {
 	AuthTime  int64    // auth_time
 	AMR       []string // amr
 
-	// Grant is the grant the token was issued from (grant); none for client
-	// credentials.
+	// Grant is the grant the token comes from (grant), also by exchanges; none
+	// for client credentials.
 	Grant events.GrantID
 	// Partition is where the token's event and revocations are (part).
 	Partition events.Partition
@@ -38,6 +38,13 @@ type Claims struct {
 	// token dies when either is raised.
 	ClientEpoch uint64
 	UserEpoch   uint64
+
+	// Act is who acts for the subject (act), MayAct who alone may exchange the
+	// token, as claims that must all hold of the party (may_act; RFC 8693 §4).
+	Act    *events.Actor
+	MayAct map[string]string
+	// Chain is what an exchanged token was made from (chain), the root first.
+	Chain []events.Ancestor
 
 	// Extra are further claims. They may not replace those above.
 	Extra map[string]any
@@ -92,6 +99,9 @@ func (c *Claims) table() []claim {
 		{"part", &c.Partition, present},
 		{"cep", &c.ClientEpoch, optional},
 		{"uep", &c.UserEpoch, optional},
+		{"act", &c.Act, optional},
+		{"may_act", &c.MayAct, optional},
+		{"chain", &c.Chain, optional},
 	}
 }
 
@@ -183,6 +193,10 @@ func (c Claims) check() error {
 	switch {
 	case slices.Contains(c.Audience, ""):
 		return errors.New("an empty aud")
+	case slices.ContainsFunc(c.Chain, func(a events.Ancestor) bool { return a.JTI == "" || a.Client == "" }):
+		return errors.New("an ancestor without jti or client")
+	case c.Act != nil && len(c.Chain) == 0:
+		return errors.New("an act without an exchange")
 	case c.IssuedAt < 0 || c.Expires <= c.IssuedAt:
 		return errors.New("exp is not after iat")
 	case c.Expires-c.IssuedAt > int64(MaxLifetime/time.Second):

@@ -60,6 +60,32 @@ func TestClientToken(t *testing.T) {
 	}
 }
 
+// RFC 8693 §4: who acts is nested, and has nothing but names.
+func TestExchangedToken(t *testing.T) {
+	k := testKey(t, EdDSA)
+	c := testClaims()
+	c.Act = &events.Actor{Subject: "service", Client: "service", Act: &events.Actor{Subject: "other"}}
+	c.MayAct = map[string]string{"sub": "service"}
+	c.Chain = []events.Ancestor{
+		{JTI: "a", Client: "demo-web", ClientEpoch: 3},
+		{JTI: "b", Client: "service", Actor: &events.ActorToken{Partition: 1}},
+	}
+	text := sign(t, k, c)
+	_, payload := split(t, text)
+	got := members(t, payload)
+	for name, want := range map[string]any{
+		"act":     map[string]any{"sub": "service", "client_id": "service", "act": map[string]any{"sub": "other"}},
+		"may_act": map[string]any{"sub": "service"},
+	} {
+		if !reflect.DeepEqual(got[name], want) {
+			t.Errorf("%s: got %v, want %v", name, got[name], want)
+		}
+	}
+	if got, err := testVerifier(t, k).Verify(text, testNow); err != nil || !reflect.DeepEqual(got, c) {
+		t.Errorf("got %+v, %v, want %+v", got, err, c)
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	for what, change := range map[string]func(*Claims){
 		"no iss":            func(c *Claims) { c.Issuer = "" },
@@ -73,6 +99,8 @@ func TestSignRefuses(t *testing.T) {
 		"no client_id":      func(c *Claims) { c.ClientID = "" },
 		"no life":           func(c *Claims) { c.Expires = c.IssuedAt },
 		"too long a life":   func(c *Claims) { c.Expires = c.IssuedAt + 24*3600 + 1 },
+		"no ancestor's jti": func(c *Claims) { c.Chain = []events.Ancestor{{Client: "x"}} },
+		"act of nothing":    func(c *Claims) { c.Act = &events.Actor{Subject: "x"} },
 		"extra exp":         func(c *Claims) { c.Extra = map[string]any{"exp": 1} },
 		"extra grant":       func(c *Claims) { c.Grant, c.Extra = events.GrantID{}, map[string]any{"grant": "x"} },
 		"over the size cap": func(c *Claims) { c.Extra = map[string]any{"x": strings.Repeat("x", MaxSize)} },
