@@ -9,13 +9,12 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// Grant types, as in grant_type (RFC 6749 §4, §6). GrantPassword is no value
-// of grant_type: it stands for the Login API's password call, which a client
-// is marked for.
+// Grant types, as in grant_type (RFC 6749 §4 and §6, RFC 8693 §2.1).
 const (
 	GrantAuthorizationCode = "authorization_code"
 	GrantRefreshToken      = "refresh_token"
 	GrantClientCredentials = "client_credentials"
+	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // a name, no credential
 )
 
 // An Authorization is a resource owner's yes to a client, before any token.

@@ -29,7 +29,7 @@ const (
 	maxText   = 2048
 )
 
-var grantTypes = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
+var grantTypes = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantTokenExchange}
 
 // RegisterClient decides the registration of a client under an id, with a
 // first secret exactly if it is confidential.
@@ -138,7 +138,7 @@ func looksLikeUserID(id string) bool {
 }
 
 func checkSettings(s events.ClientSettings, algs []string) *Refusal {
-	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkRedirects, checkScopes, checkLifetimes}
+	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkScopes, checkLifetimes}
 	for _, check := range checks {
 		if refusal := check(s); refusal != nil {
 			return refusal
@@ -153,7 +153,7 @@ func checkSettings(s events.ClientSettings, algs []string) *Refusal {
 func checkText(s events.ClientSettings) *Refusal {
 	lists := map[string][]string{
 		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs,
-		"scope": s.Scope, "audience": s.Audience,
+		"scope": s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
 	}
 	for name, list := range lists {
 		if len(list) > maxListed || slices.ContainsFunc(list, func(t string) bool {
@@ -180,6 +180,21 @@ func checkGrantTypes(s events.ClientSettings) *Refusal {
 		return refuse(BadParameter, "password_login", "only for public clients")
 	case slices.Contains(s.GrantTypes, GrantAuthorizationCode) && len(s.RedirectURIs) == 0:
 		return refuse(BadParameter, "redirect_uris", "codes need somewhere to go")
+	}
+	return nil
+}
+
+func checkExchangeSettings(s events.ClientSettings) *Refusal {
+	x := s.TokenExchange
+	switch {
+	case x.MaxDepth < 0 || x.MaxDepth > MaxExchangeDepth:
+		return refuse(BadParameter, "token_exchange.max_depth", "want 0 to 8")
+	case x.Public && !s.Public:
+		return refuse(BadParameter, "token_exchange.public", "only for public clients")
+	case s.Public && !x.Public && slices.Contains(s.GrantTypes, GrantTokenExchange):
+		return refuse(BadParameter, "token_exchange.public", "a public client must be allowed to exchange")
+	case x.MayAct != "" && !events.ValidID(x.MayAct):
+		return refuse(BadParameter, "token_exchange.may_act", "not a client id")
 	}
 	return nil
 }

@@ -26,6 +26,9 @@ const (
 	InvalidCode          Reason = "invalid_code"
 	InvalidRefreshToken  Reason = "invalid_refresh_token"
 	TokenOfAnotherClient Reason = "token_of_another_client"
+	InvalidSubjectToken  Reason = "invalid_subject_token"
+	InvalidActorToken    Reason = "invalid_actor_token"
+	ExchangeNotAllowed   Reason = "exchange_not_allowed"
 	BehindTheToken       Reason = "behind_the_token"
 )
 
