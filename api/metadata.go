@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -46,7 +47,7 @@ func (s *Server) metadata(c echo.Context) error {
 		JWKS:                  base + "/oauth2/jwks",
 		IntrospectionEndpoint: base + "/oauth2/introspect",
 		RevocationEndpoint:    base + "/oauth2/revoke",
-		GrantTypes:            []string{rules.GrantAuthorizationCode, rules.GrantRefreshToken, rules.GrantClientCredentials},
+		GrantTypes:            slices.Sorted(maps.Keys(grantHandlers)),
 		ResponseTypes:         []string{"code"},
 		TokenAuthMethods:      all,
 		IntrospectAuthMethods: confidential,

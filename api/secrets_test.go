@@ -105,7 +105,9 @@ func (h *haul) succeed() {
 		wantOK(h, r.Post(h, revokePath, c, "token", second.Text("access_token")))
 		wantOK(h, r.Post(h, revokePath, c, "token", second.Text("refresh_token")))
 	}
-	h.took(r.Token(h, apitest.DemoService, "grant_type", "client_credentials"))
+	acting := h.took(r.Token(h, apitest.DemoService, "grant_type", "client_credentials")).Text("access_token")
+	alices := h.took(r.JSON(h, passwordPath+"?client_id=demo-spa&scope=read", alice)).Text("access_token")
+	h.took(swap(h, r, exchanger(h, r, nil, nil), alices, actingBy(acting)...))
 	h.took(r.JSON(h, passwordPath+"?client_id=demo-spa&scope=read+offline", alice))
 	bob := map[string]string{"username": "planted-user", "password": "planted-password", "email": "planted-mail@example.com"}
 	registered := r.JSON(h, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)
@@ -147,6 +149,11 @@ func (h *haul) fail() {
 	h.failed(r.Refresh(h, apitest.DemoWeb, refresh)) // reuse
 	h.failed(r.Refresh(h, apitest.DemoWeb, refresh+"A"))
 	h.failed(r.Post(h, revokePath, apitest.DemoSPA, "token", access))
+	exchanges := exchanger(h, r, nil, nil)
+	h.plant("client secret", exchanges.Secret)
+	h.failed(swap(h, r, exchanges, refresh))
+	h.failed(swap(h, r, exchanges, access, actingBy(access)...)) // revoked by the reuse
+	h.failed(swap(h, r, exchanges, access, "actor_token", refresh))
 	q := "?" + apitest.CodeQuery("demo-spa", "read").Encode()
 	for _, path := range []string{loginPath + q, registerPath + q, passwordPath + "?client_id=demo-spa"} {
 		h.failed(r.JSON(h, path, map[string]string{"username": "alice", "password": "planted-wrong-password", "email": "alice@example.com"}))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -19,6 +20,8 @@ type tokenResponse struct {
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	Scope        string `json:"scope,omitempty"`
+	// IssuedTokenType is RFC 8693 §2.2.1's.
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
 func newTokenResponse(t *authority.Tokens, tokenType string) tokenResponse {
@@ -28,6 +31,8 @@ func newTokenResponse(t *authority.Tokens, tokenType string) tokenResponse {
 		ExpiresIn:    t.ExpiresIn,
 		RefreshToken: t.RefreshToken,
 		Scope:        strings.Join(t.Scope, " "),
+
+		IssuedTokenType: t.Type,
 	}
 }
 
@@ -38,6 +43,7 @@ var grantHandlers = map[string]grantHandler{
 	rules.GrantAuthorizationCode: redeemCode,
 	rules.GrantRefreshToken:      refresh,
 	rules.GrantClientCredentials: clientCredentials,
+	rules.GrantTokenExchange:     exchangeToken,
 }
 
 // token is the token endpoint (RFC 6749 §3.2). The client is authenticated
@@ -58,6 +64,7 @@ func (s *Server) token(c echo.Context) error {
 	if refusal != nil {
 		return asError(refusal)
 	}
+	grantType = rules.CanonicalGrantType(grantType)
 	handle, ok := grantHandlers[grantType]
 	if !ok {
 		return asError(&rules.Refusal{Reason: unsupportedGrantType, Parameter: "grant_type"})
@@ -118,6 +125,23 @@ func clientCredentials(ctx context.Context, a *authority.Authority, r authority.
 	return a.ClientCredentials(ctx, r)
 }
 
+// exchangeToken is a token exchange (RFC 8693 §2.1).
+func exchangeToken(ctx context.Context, a *authority.Authority, r authority.TokenRequest, f form) (*authority.Tokens, error) {
+	subject, refusal := f.require("subject_token")
+	if refusal != nil {
+		return nil, refusal
+	}
+	actor, actorType := f.get("actor_token"), f.get("actor_token_type")
+	if refusal := rules.CheckExchangeTypes(rules.ExchangeTypes{
+		Subject: f.get("subject_token_type"), Requested: f.get("requested_token_type"), Actor: actorType, HasActor: actor != "",
+	}); refusal != nil {
+		return nil, refusal
+	}
+	return a.ExchangeToken(ctx, authority.ExchangeRequest{
+		TokenRequest: r, SubjectToken: subject, ActorToken: actor, ActorType: actorType,
+	})
+}
+
 // clientAndToken reads a request about a token (RFC 7009 §2.1, RFC 7662 §2.1).
 // token_type_hint is only a hint, and the token tells what it is.
 func (s *Server) clientAndToken(c echo.Context) (client fold.Client, token string, err error) {
@@ -158,6 +182,9 @@ type introspection struct {
 	JTI       string   `json:"jti,omitempty"`
 	AuthTime  int64    `json:"auth_time,omitempty"`
 	Grant     string   `json:"grant,omitempty"`
+	// Act and MayAct are RFC 8693 §4.1's and §4.4's.
+	Act    *events.Actor     `json:"act,omitempty"`
+	MayAct map[string]string `json:"may_act,omitempty"`
 }
 
 // introspect is the introspection endpoint (RFC 7662).
@@ -180,6 +207,7 @@ func newIntrospection(i *authority.Introspection) introspection {
 	told := introspection{
 		Active: true, Scope: strings.Join(i.Scope, " "), ClientID: i.ClientID, TokenType: "Bearer",
 		Exp: i.Expires, Iat: i.IssuedAt, Sub: i.Subject, Aud: i.Audience, Iss: i.Issuer, JTI: i.JTI, AuthTime: i.AuthTime,
+		Act: i.Act, MayAct: i.MayAct,
 	}
 	if !i.Grant.IsZero() {
 		told.Grant = i.Grant.String()

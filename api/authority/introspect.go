@@ -43,23 +43,6 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 	return &Introspection{Claims: claims}, nil
 }
 
-// active reports whether a verified access token was neither revoked nor
-// lost its client or user. Everything it needs is in memory, and proved fresh.
-func (a *Authority) active(ctx context.Context, claims jose.Claims) (bool, error) {
-	if err := a.Feed.Fresh(ctx, claims.Partition); err != nil {
-		return false, unavailable("prove the feed fresh", err)
-	}
-	if a.Feed.TokenRevoked(claims.JTI) || !claims.Grant.IsZero() && a.Feed.GrantRevoked(claims.Grant) {
-		return false, nil
-	}
-	issued := rules.IssuedTo{Client: claims.ClientID, ClientEpoch: claims.ClientEpoch, UserEpoch: claims.UserEpoch}
-	if !claims.Grant.IsZero() {
-		issued.User = claims.Subject
-	}
-	client, user, err := a.holder(ctx, issued.Client, issued.User)
-	return err == nil && issued.InForce(client, user), err
-}
-
 // holder is the client and the user, if there is one, of a token that this
 // authority made. They exist: who does not find them is behind.
 func (a *Authority) holder(ctx context.Context, clientID, userID string) (c fold.Client, u fold.User, err error) {

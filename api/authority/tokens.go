@@ -11,7 +11,6 @@ import (
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events"
-	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -24,6 +23,8 @@ type Tokens struct {
 	// ExpiresIn is the rest of the access token's life, in whole seconds.
 	ExpiresIn int64
 	Scope     []string
+	// Type is the issued_token_type of an exchange (RFC 8693 §2.2.1).
+	Type string
 }
 
 // A TokenRequest is what every grant type has: an authenticated client, and
@@ -64,38 +65,6 @@ func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken st
 			Issuer:     a.Issuer, Now: now,
 		}, m)
 	})
-}
-
-// ClientCredentials answers a client that asks for itself (RFC 6749 §4.4).
-func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tokens, error) {
-	m, err := a.minting(r.Client)
-	if err != nil {
-		return nil, err
-	}
-	p := events.SpreadPartition(r.Client.ID, len(a.Log.Partitions()))
-	now := a.Feed.Now(p)
-	fact, refusal := rules.IssueClientCredentials(rules.ClientCredentials{
-		Client: r.Client, Policy: a.policy(r.Client), Scope: r.Scope, Audience: r.Audience, Issuer: a.Issuer, Now: now,
-	}, m)
-	if refusal != nil {
-		return nil, refusal
-	}
-	text, err := a.sign(fact.KID, jose.Claims{
-		Issuer: a.Issuer, Subject: fact.Subject, Audience: fact.Audience, JTI: fact.JTI,
-		IssuedAt: fact.IssuedAt, Expires: fact.Expires, ClientID: fact.Client, Scope: fact.Scope,
-		Partition: p, ClientEpoch: fact.ClientEpoch,
-	})
-	if err != nil {
-		return nil, err
-	}
-	fact.Origin = a.Addresses.Hash(r.Client.ID, r.Caller.Address)
-	e := a.event(a.Log.Realm().IssuedSubject(p, r.Client.ID), r.Caller.meta(clientActor(r.Client.ID)), *fact)
-	a.sealClient(&e, r.Client, fact.Origin, r.Caller)
-	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
-		return nil, unavailable("append "+fact.Type(), err)
-	}
-	a.lastOrigin.Store(r.Client.ID, fact.Origin)
-	return &Tokens{AccessToken: text, ExpiresIn: fact.Expires - now.Unix(), Scope: fact.Scope}, nil
 }
 
 // issueFromGrant runs the decision of a rule about a grant for its client.
