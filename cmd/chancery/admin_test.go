@@ -76,6 +76,27 @@ func TestAdminCommands(t *testing.T) {
 			}}},
 			[]string{"client_secret", "shown-once"},
 		},
+		"create for token exchange": {
+			[]string{
+				"client", "create", "gateway", "--grant-type", exchangeGrant, "--exchange-delegation", "--exchange-max-depth", "2",
+				"--exchange-audience", "ledger files", "--exchange-may-act", "batch",
+			},
+			`{"client_id":"gateway","token_exchange":{"delegation":true,"audiences":["ledger","files"],"max_depth":2,"may_act":"batch"}}`,
+			[]call{{"POST /admin/v1/clients", map[string]any{
+				"client_id": "gateway", "grant_types": list(exchangeGrant), "token_exchange": map[string]any{
+					"delegation": true, "audiences": list("ledger", "files"), "max_depth": 2.0, "may_act": "batch",
+				},
+			}}},
+			[]string{"delegation, depth 2, to ledger files, then only batch"},
+		},
+		"update of token exchange": {
+			[]string{"client", "update", "gateway", "--no-exchange-delegation", "--exchange-impersonation", "--exchange-audience", ""},
+			`{"client_id":"gateway","token_exchange":{"delegation":true,"audiences":["ledger"]}}`,
+			[]call{{"GET /admin/v1/clients/gateway", nil}, {"PUT /admin/v1/clients/gateway", map[string]any{
+				"token_exchange": map[string]any{"impersonation": true},
+			}}},
+			[]string{"gateway"},
+		},
 		"create without id": {
 			[]string{"client", "create", "--public"},
 			`{"client_id":"made-up","public":true}`,
@@ -146,6 +167,8 @@ func TestAdminCommands(t *testing.T) {
 		})
 	}
 }
+
+const exchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 func list(items ...any) []any { return items }
 

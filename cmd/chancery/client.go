@@ -62,6 +62,7 @@ func (c client) print(t terminal) error {
 		{"require pkce", strconv.FormatBool(c.Public || c.RequirePKCE)},
 		{"introspect any", strconv.FormatBool(c.IntrospectAny)},
 		{"password login", strconv.FormatBool(c.PasswordLogin)},
+		{"token exchange", exchange(c.TokenExchange)},
 		{"code lifetime", lifetime(c.CodeLifetime)},
 		{"access token lifetime", lifetime(c.AccessTokenLifetime)},
 		{"refresh idle", lifetime(c.RefreshIdleLifetime)},
@@ -75,6 +76,30 @@ func (c client) print(t terminal) error {
 		rows = append(rows, []string{"client_secret", c.Secret + shownOnce})
 	}
 	return table(t.out, rows...)
+}
+
+// exchange is what a client may do by token exchange, in a line.
+func exchange(s events.ExchangeSettings) string {
+	var may []string
+	for _, m := range []struct {
+		name string
+		set  bool
+	}{{"impersonation", s.Impersonation}, {"delegation", s.Delegation}, {"public", s.Public}} {
+		if m.set {
+			may = append(may, m.name)
+		}
+	}
+	if len(may) == 0 {
+		return "-"
+	}
+	may = append(may, "depth "+strconv.Itoa(max(1, s.MaxDepth)))
+	if len(s.Audiences) > 0 {
+		may = append(may, "to "+strings.Join(s.Audiences, " "))
+	}
+	if s.MayAct != "" {
+		may = append(may, "then only "+s.MayAct)
+	}
+	return strings.Join(may, ", ")
 }
 
 // shownOnce goes with a secret on a terminal.

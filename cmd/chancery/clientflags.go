@@ -11,7 +11,7 @@ import (
 type clientFlags struct {
 	Name          *string  `placeholder:"TEXT" help:"Name for people."`
 	Public        *bool    `negatable:"" help:"The client cannot keep a secret (RFC 6749 §2.1)."`
-	GrantType     []string `sep:"," placeholder:"TYPE" help:"Grants it may use: authorization_code, refresh_token, client_credentials."`
+	GrantType     []string `sep:"," placeholder:"TYPE" help:"Grants it may use: authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:token-exchange."`
 	RedirectURI   []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where codes may be sent. May be repeated."`
 	Scope         []string `sep:" " placeholder:"SCOPE" help:"Scopes it may be granted, separated by spaces."`
 	Audience      []string `sep:" " placeholder:"AUDIENCE" help:"Audiences of its tokens, separated by spaces."`
@@ -20,11 +20,32 @@ type clientFlags struct {
 	IntrospectAny *bool    `negatable:"" help:"It may introspect tokens of every audience."`
 	PasswordLogin *bool    `negatable:"" help:"It is first-party and may send a user's password."`
 
+	Exchange exchangeFlags `embed:"" prefix:"exchange-"`
+
 	CodeLifetime        *time.Duration `placeholder:"TIME" help:"Life of its codes; 0 is the server's."`
 	AccessTokenLifetime *time.Duration `placeholder:"TIME" help:"Life of its access tokens; 0 is the server's."`
 	RefreshIdle         *time.Duration `placeholder:"TIME" help:"How long its refresh tokens live unused; 0 is the server's."`
 	RefreshAbsolute     *time.Duration `placeholder:"TIME" help:"How long its grants live; 0 is the server's."`
 	RetryWindow         *window        `placeholder:"TIME" help:"How long a spent refresh token is answered again; 0 is never, default is the server's."`
+}
+
+// exchangeFlags are what a client may do by token exchange (RFC 8693).
+type exchangeFlags struct {
+	Impersonation *bool    `negatable:"" help:"It may exchange tokens without an actor token."`
+	Delegation    *bool    `negatable:"" help:"It may exchange tokens with an actor token."`
+	Public        *bool    `negatable:"" help:"It may exchange tokens although it is public."`
+	Audience      []string `sep:" " placeholder:"AUDIENCE" help:"Audiences of exchanged tokens beyond its own, separated by spaces."`
+	MaxDepth      *int     `placeholder:"N" help:"How many exchanges its tokens may be away from their root, at most 8; 0 is 1."`
+	MayAct        *string  `placeholder:"CLIENT" help:"Client that alone may exchange its exchanged tokens further."`
+}
+
+func (f exchangeFlags) apply(s *events.ExchangeSettings) {
+	give(&s.Impersonation, f.Impersonation)
+	give(&s.Delegation, f.Delegation)
+	give(&s.Public, f.Public)
+	give(&s.MaxDepth, f.MaxDepth)
+	give(&s.MayAct, f.MayAct)
+	giveList(&s.Audiences, f.Audience)
 }
 
 // apply puts what was given into s.
@@ -39,6 +60,7 @@ func (f clientFlags) apply(s *events.ClientSettings) {
 	giveList(&s.RedirectURIs, f.RedirectURI)
 	giveList(&s.Scope, f.Scope)
 	giveList(&s.Audience, f.Audience)
+	f.Exchange.apply(&s.TokenExchange)
 	giveSeconds(&s.CodeLifetime, f.CodeLifetime)
 	giveSeconds(&s.AccessTokenLifetime, f.AccessTokenLifetime)
 	giveSeconds(&s.RefreshIdleLifetime, f.RefreshIdle)
