@@ -3,7 +3,6 @@ package api
 import (
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -34,48 +33,6 @@ func (s *Server) requireAdmin(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// clientView is a client as administrators see it: no hash of a secret.
-type clientView struct {
-	ID string `json:"client_id"`
-	events.ClientSettings
-	Secrets   []secretView `json:"secrets,omitempty"`
-	Disabled  bool         `json:"disabled"`
-	Epoch     uint64       `json:"epoch"`
-	CreatedAt time.Time    `json:"created_at"`
-	UpdatedAt time.Time    `json:"updated_at"`
-	// Secret is there once, when it was made.
-	Secret string `json:"client_secret,omitempty"`
-}
-
-type secretView struct {
-	ID string `json:"id"`
-	// Secret is there once, when it was made.
-	Secret string `json:"secret,omitempty"`
-}
-
-func newClientView(c fold.Client) clientView {
-	v := clientView{
-		ID: c.ID, ClientSettings: c.ClientSettings, Disabled: c.Disabled, Epoch: c.Epoch,
-		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
-	}
-	for _, s := range c.Secrets {
-		v.Secrets = append(v.Secrets, secretView{ID: s.ID})
-	}
-	return v
-}
-
-// clientBody is a client as an administrator sends it. What the server decides
-// may be sent back, so that what was read can be edited and sent; it is ignored.
-type clientBody struct {
-	ID string `json:"client_id"`
-	events.ClientSettings
-	Secrets   any `json:"secrets"`
-	Disabled  any `json:"disabled"`
-	Epoch     any `json:"epoch"`
-	CreatedAt any `json:"created_at"`
-	UpdatedAt any `json:"updated_at"`
-}
-
 func (s *Server) listClients(c echo.Context) error {
 	views := []clientView{}
 	for _, client := range s.authority.Clients() {
@@ -92,7 +49,11 @@ func (s *Server) createClient(c echo.Context) error {
 	if body.ID == "" {
 		body.ID = "client_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	}
-	client, text, err := s.authority.RegisterClient(c.Request().Context(), body.ID, body.ClientSettings, secret.Secret{}, caller(c))
+	settings, refusal := body.settings()
+	if refusal != nil {
+		return asError(refusal)
+	}
+	client, text, err := s.authority.RegisterClient(c.Request().Context(), body.ID, settings, secret.Secret{}, caller(c))
 	if err != nil {
 		return err
 	}
@@ -114,7 +75,11 @@ func (s *Server) updateClient(c echo.Context) error {
 	if body.ID != "" && body.ID != c.Param("id") {
 		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "client_id"})
 	}
-	client, err := s.authority.UpdateClient(c.Request().Context(), c.Param("id"), body.ClientSettings, caller(c))
+	settings, refusal := body.settings()
+	if refusal != nil {
+		return asError(refusal)
+	}
+	client, err := s.authority.UpdateClient(c.Request().Context(), c.Param("id"), settings, caller(c))
 	return answerClient(c, client, err)
 }
 

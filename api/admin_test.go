@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -92,7 +93,7 @@ func TestClientLife(t *testing.T) {
 	gets := func(c apitest.Client) int { return r.Token(t, c, "grant_type", "client_credentials").Status }
 
 	shown := wantOK(t, r.Admin(t, http.MethodGet, "/clients/life", nil))
-	for _, text := range []string{first.Secret, "client_secret", "hash", "key_id"} {
+	for _, text := range []string{first.Secret, `"client_secret":`, "hash", "key_id"} {
 		if strings.Contains(string(shown.Body), text) {
 			t.Errorf("a client is shown with %q: %s", text, shown.Body)
 		}
@@ -253,5 +254,41 @@ func TestEventsFollow(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("the event was never told: %v", lines.Err())
+	}
+}
+
+// TestClientMetadataOfRFC7591 registers a client in the words of RFC 7591 §2.
+func TestClientMetadataOfRFC7591(t *testing.T) {
+	t.Parallel()
+	r := apitest.Single(t, apitest.Options{})
+	for name, test := range map[string]struct {
+		body   map[string]any
+		status int
+		public bool
+	}{
+		"by Basic":       {map[string]any{"token_endpoint_auth_method": "client_secret_basic"}, http.StatusCreated, false},
+		"public":         {map[string]any{"token_endpoint_auth_method": "none"}, http.StatusCreated, true},
+		"unknown method": {map[string]any{"token_endpoint_auth_method": "private_key_jwt"}, http.StatusBadRequest, false},
+		"contradiction":  {map[string]any{"token_endpoint_auth_method": "client_secret_post", "public": true}, http.StatusBadRequest, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := map[string]any{
+				"grant_types": []string{"authorization_code"}, "redirect_uris": []string{"https://app.example/callback"}, "scope": "read write",
+			}
+			maps.Copy(body, test.body)
+			a := r.Admin(t, http.MethodPost, "/clients", body)
+			if a.Status != test.status {
+				t.Fatalf("%d %s", a.Status, a.Body)
+			}
+			if test.status != http.StatusCreated {
+				return
+			}
+			if public := a.Text("token_endpoint_auth_method") == "none"; public != test.public || (a.Text("client_secret") == "") != public {
+				t.Errorf("public: %s", a.Body)
+			}
+			if scope, _ := a.JSON["scope"].([]any); len(scope) != 2 {
+				t.Errorf("scope: %s", a.Body)
+			}
+		})
 	}
 }

@@ -38,8 +38,8 @@ func (s *Server) basePath() string {
 
 func (s *Server) metadata(c echo.Context) error {
 	base := strings.TrimSuffix(s.parts.Settings.Issuer, "/")
-	confidential := []string{"client_secret_basic", "client_secret_post"}
-	all := append(slices.Clone(confidential), "none")
+	confidential := []string{authBasic, authPost}
+	all := append(slices.Clone(confidential), authNone)
 	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
 	return c.JSON(http.StatusOK, metadata{
 		Issuer:                s.parts.Settings.Issuer,
