@@ -20,7 +20,7 @@ func OpenRing(path string) (ring *Ring, created bool, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return ring, false, err
 	}
-	switch err := createFile(path, []byte(NewRingLine("1").Reveal())); {
+	switch err := CreateFile(path, []byte(NewRingLine("1").Reveal())); {
 	case err == nil:
 		created = true
 	case !errors.Is(err, fs.ErrExist):
@@ -51,10 +51,10 @@ func ReadRing(path string) (*Ring, error) {
 	return ring, nil
 }
 
-// createFile puts data at path, whole and durable, unless something is there
-// (fs.ErrExist). A key that a power cut loses would lose everything sealed with
+// CreateFile puts a secret at path, whole and durable, readable by its owner
+// only, unless something is there (fs.ErrExist). A key that a power cut loses would lose everything sealed with
 // it, so file and directory are synced before anything is.
-func createFile(path string, data []byte) error {
+func CreateFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, ".keys-*") // mode 0600
 	if err != nil {

@@ -33,7 +33,7 @@ func (c Config) adminKey() (secret.Secret, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	if err := writeNew(path, rand.Text()+"\n"); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := secret.CreateFile(path, []byte(rand.Text()+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return secret.Secret{}, fmt.Errorf("making the admin key: %w", err)
 	}
 	return readSecret(path)
@@ -67,14 +67,4 @@ func readSecret(path string) (secret.Secret, error) {
 		return secret.Secret{}, fmt.Errorf("reading the admin key: %s is empty", path)
 	}
 	return key, nil
-}
-
-// writeNew makes a file that only its owner reads.
-func writeNew(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Sync(), f.Close())
 }
