@@ -219,5 +219,5 @@ func (s *Server) loginToken(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, newTokenResponse(tokens, "bearer"))
+	return c.JSON(http.StatusOK, newLoginTokens(tokens))
 }

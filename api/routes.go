@@ -20,6 +20,7 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	public.add(http.MethodGet, "/.well-known/oauth-authorization-server"+base, s.metadata) // RFC 8414 §3
 
 	login := newSection(e, base+"/api", s.in(loginDialect), noStore)
+	login.add(http.MethodPost, "/oauth2/token", s.loginIssue)
 	login.add(http.MethodPost, "/oauth2/user", s.loginRegister)
 	login.add(http.MethodPost, "/oauth2/login", s.loginCode)
 	login.add(http.MethodPost, "/oauth2/login/token", s.loginToken)

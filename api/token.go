@@ -24,10 +24,10 @@ type tokenResponse struct {
 	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
-func newTokenResponse(t *authority.Tokens, tokenType string) tokenResponse {
+func newTokenResponse(t *authority.Tokens) tokenResponse {
 	return tokenResponse{
 		AccessToken:  t.AccessToken,
-		TokenType:    tokenType,
+		TokenType:    "Bearer",
 		ExpiresIn:    t.ExpiresIn,
 		RefreshToken: t.RefreshToken,
 		Scope:        strings.Join(t.Scope, " "),
@@ -46,41 +46,46 @@ var grantHandlers = map[string]grantHandler{
 	rules.GrantTokenExchange:     exchangeToken,
 }
 
-// token is the token endpoint (RFC 6749 §3.2). The client is authenticated
-// before anything that can change a grant.
+// token is the token endpoint (RFC 6749 §3.2).
 func (s *Server) token(c echo.Context) error {
 	f, refusal := parseForm(c.Response(), c.Request())
 	if refusal != nil {
 		return asError(refusal)
 	}
+	tokens, err := s.issue(c, f)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newTokenResponse(tokens))
+}
+
+// issue answers a token request in either dialect. The client is authenticated
+// before anything that can change a grant.
+func (s *Server) issue(c echo.Context, f form) (*authority.Tokens, error) {
 	if f.get("grant_type") == rules.GrantAuthorizationCode {
 		c.Set(noRetry, true)
 	}
 	client, err := s.authenticate(c, f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	grantType, refusal := f.require("grant_type")
 	if refusal != nil {
-		return asError(refusal)
+		return nil, asError(refusal)
 	}
 	grantType = rules.CanonicalGrantType(grantType)
 	handle, ok := grantHandlers[grantType]
 	if !ok {
-		return asError(&rules.Refusal{Reason: unsupportedGrantType, Parameter: "grant_type"})
+		return nil, asError(&rules.Refusal{Reason: unsupportedGrantType, Parameter: "grant_type"})
 	}
 	if refusal := rules.CheckGrantType(client, grantType); refusal != nil {
-		return asError(refusal)
+		return nil, asError(refusal)
 	}
 	request := authority.TokenRequest{Client: client, Caller: caller(c)}
 	if request.Scope, request.Audience, refusal = targets(f); refusal != nil {
-		return asError(refusal)
+		return nil, asError(refusal)
 	}
-	tokens, err := handle(c.Request().Context(), s.authority, request, f)
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, newTokenResponse(tokens, "Bearer"))
+	return handle(c.Request().Context(), s.authority, request, f)
 }
 
 // targets are what a request narrows its answer to: scope, and audience by
