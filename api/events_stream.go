@@ -61,12 +61,13 @@ func (s *Server) events(c echo.Context) error {
 		return asError(refusal)
 	}
 	// The listener's write timeout is for answers that end.
-	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("lift the write deadline: %w", err)
+	deadline := http.NewResponseController(c.Response()).SetWriteDeadline
+	if err := deadline(time.Now().Add(eventWriteTimeout)); err != nil {
+		return fmt.Errorf("move the write deadline: %w", err)
 	}
 	c.Response().Header().Set(echo.HeaderContentType, "application/x-ndjson")
 	c.Response().WriteHeader(http.StatusOK)
-	w := eventWriter{to: json.NewEncoder(c.Response()), flush: c.Response().Flush, ticks: q.ticks}
+	w := &eventWriter{to: json.NewEncoder(c.Response()), flush: c.Response().Flush, deadline: deadline, ticks: q.ticks}
 	if err := s.writeEvents(c.Request().Context(), q, w); err != nil && c.Request().Context().Err() == nil {
 		// The status is out. A last line that is no event says what happened.
 		s.parts.Logger.Error("events were cut short", "request", requestID(c), "error", err)
@@ -100,13 +101,32 @@ func (s *Server) eventsQuery(c echo.Context) (eventsQuery, *rules.Refusal) {
 	return q, nil
 }
 
+// eventWriteTimeout is how long a client may take to read some events before
+// it is given up.
+const eventWriteTimeout = 30 * time.Second
+
 type eventWriter struct {
-	to    *json.Encoder
-	flush func()
-	ticks bool
+	to       *json.Encoder
+	flush    func()
+	deadline func(time.Time) error
+	ticks    bool
+	// unread counts the events since the deadline was moved.
+	unread int
 }
 
-func (w eventWriter) write(stream string, e eventlog.Entry) error {
+// ready moves the write deadline, before something is written after a pause
+// and every so often.
+func (w *eventWriter) ready() error {
+	w.unread = 0
+	return w.deadline(time.Now().Add(eventWriteTimeout))
+}
+
+func (w *eventWriter) write(stream string, e eventlog.Entry) error {
+	if w.unread++; w.unread > 256 {
+		if err := w.ready(); err != nil {
+			return err
+		}
+	}
 	r, err := e.Recorded()
 	if err != nil {
 		return fmt.Errorf("read event %d of %s: %w", e.Seq, stream, err)
@@ -119,7 +139,7 @@ func (w eventWriter) write(stream string, e eventlog.Entry) error {
 
 // writeEvents merges the streams by the time their events were stored. What
 // comes while it follows is told as it comes.
-func (s *Server) writeEvents(ctx context.Context, q eventsQuery, w eventWriter) error {
+func (s *Server) writeEvents(ctx context.Context, q eventsQuery, w *eventWriter) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	history := make([]*tape, len(q.streams))
@@ -147,7 +167,7 @@ func (s *Server) writeEvents(ctx context.Context, q eventsQuery, w eventWriter) 
 	return s.followEvents(ctx, q, history, w)
 }
 
-func (s *Server) followEvents(ctx context.Context, q eventsQuery, history []*tape, w eventWriter) error {
+func (s *Server) followEvents(ctx context.Context, q eventsQuery, history []*tape, w *eventWriter) error {
 	type line struct {
 		stream  string
 		entries []eventlog.Entry
@@ -172,6 +192,9 @@ func (s *Server) followEvents(ctx context.Context, q eventsQuery, history []*tap
 		case err := <-ended:
 			return err
 		case l := <-lines:
+			if err := w.ready(); err != nil {
+				return err
+			}
 			for _, e := range l.entries {
 				if err := w.write(l.stream, e); err != nil {
 					return err
