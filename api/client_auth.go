@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -19,7 +20,11 @@ func (s *Server) authenticate(c echo.Context, f form) (fold.Client, error) {
 	if refusal != nil {
 		return fold.Client{}, asError(refusal)
 	}
-	return s.authority.AuthenticateClient(c.Request().Context(), cred)
+	client, err := s.authority.AuthenticateClient(c.Request().Context(), cred, caller(c))
+	if err != nil || client.Public { // anybody can be a public client, and would use up what it may do
+		return client, err
+	}
+	return client, tooMany(s.limits.clients.Name(client.ID, time.Now()))
 }
 
 func clientCredential(r *http.Request, f form) (authority.ClientCredential, *rules.Refusal) {

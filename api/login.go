@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/mail"
 	"net/url"
+	"time"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -127,6 +128,9 @@ func (s *Server) authorizationRequest(c echo.Context, f form) (authority.Authori
 
 // loginRegister registers a user and answers with a code for them.
 func (s *Server) loginRegister(c echo.Context) error {
+	if err := tooMany(s.limits.registrations.Address(caller(c).Address, time.Now())); err != nil {
+		return err
+	}
 	request, state, err := s.codeRequest(c)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/keys"
+	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
@@ -82,6 +83,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
 		OriginKeys: p.KeyRing.Sealer("origin-key"),
 		Passwords:  passwords, Logger: p.Logger,
+		Failures: limit.NewFailures(p.Settings.FailureLimit, p.Settings.AddressFailureLimit),
 	})
 	if err != nil {
 		return nil, err

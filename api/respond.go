@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -60,6 +61,12 @@ func (p problem) retryable() bool {
 	return p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests
 }
 
+// retryAfter is in how many seconds, rounded up so that one who comes then is
+// not early.
+func (p problem) retryAfter() int {
+	return max(retryAfter, int((p.RetryAfter+time.Second-1)/time.Second))
+}
+
 // A dialect writes problems in the shape that the clients of a route expect.
 type dialect func(c echo.Context, p problem) error
 
@@ -106,7 +113,7 @@ func (s *Server) in(d dialect) echo.MiddlewareFunc {
 			p := asProblem(err)
 			s.logProblem(c, p)
 			if p.retryable() && c.Get(noRetry) == nil {
-				c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
+				c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(p.retryAfter()))
 			}
 			return d(c, p)
 		}

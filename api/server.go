@@ -24,6 +24,7 @@ type Server struct {
 	authority *authority.Authority
 	keys      *keys.Manager
 	feed      *projector.Feed
+	limits    limits
 	public    *echo.Echo
 	admin     *echo.Echo
 	stop      context.CancelFunc
@@ -33,7 +34,7 @@ type Server struct {
 // newServer follows the keys until Close, whatever becomes of ctx.
 func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{parts: p, authority: a, keys: k, feed: f, stop: stop}
+	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings), stop: stop}
 	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
 	s.public, s.admin = s.newEcho(), s.newEcho()
 	s.publicRoutes(s.public)

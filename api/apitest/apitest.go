@@ -14,6 +14,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api"
 	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
@@ -90,6 +91,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	}
 	settings := config.Default()
 	settings.Issuer = Issuer
+	noLimits(&settings)
 	if o.Settings != nil {
 		o.Settings(&settings)
 	}
@@ -106,6 +108,14 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	t.Cleanup(admin.Close)
 	r.URL, r.AdminURL = public.URL, admin.URL
 	return r
+}
+
+// noLimits lets a test do as much as it wants from its one address. Options may
+// limit it again.
+func noLimits(s *config.Settings) {
+	for _, r := range []*limit.Rate{&s.AddressLimit, &s.ClientLimit, &s.RegistrationLimit, &s.FailureLimit, &s.AddressFailureLimit} {
+		*r = limit.Rate{}
+	}
 }
 
 func (o Options) withDefaults(t testing.TB) Options {

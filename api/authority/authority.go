@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/chancery-authority/chancery/api/keys"
+	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events"
@@ -52,7 +53,9 @@ type Config struct {
 	// OriginKeys encrypts the private halves of origin keys.
 	OriginKeys *secret.Sealer
 	Passwords  *secret.Passwords
-	Logger     *slog.Logger
+	// Failures slows down who guesses the secrets of clients and users.
+	Failures *limit.Failures
+	Logger   *slog.Logger
 }
 
 // An Authority decides and appends. It holds no state that matters, so any
@@ -63,9 +66,6 @@ type Authority struct {
 	// lastOrigin is the hash of the address that a client last came from, by
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
-	// guesses is what this replica remembers of wrong passwords. Others remember
-	// theirs.
-	guesses *guesses
 }
 
 // New returns an Authority on what cfg holds.
@@ -74,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory's bucket: %w", err)
 	}
-	return &Authority{Config: cfg, records: &records{bucket: bucket}, guesses: newGuesses()}, nil
+	return &Authority{Config: cfg, records: &records{bucket: bucket}}, nil
 }
 
 // A Caller is the request that something is decided for.

@@ -18,8 +18,18 @@ type ClientCredential struct {
 
 // AuthenticateClient tells which client it is. Unknown, disabled, wrong secret
 // and a secret where there should be none are one answer. Work is equal
-// whether the client exists or not.
-func (a *Authority) AuthenticateClient(ctx context.Context, c ClientCredential) (fold.Client, error) {
+// whether the client exists or not, and only so many failures are looked at.
+func (a *Authority) AuthenticateClient(ctx context.Context, c ClientCredential, caller Caller) (fold.Client, error) {
+	end, wait := a.Failures.Begin("client "+c.ID, caller.Address, a.Feed.Now(0))
+	if end == nil {
+		return fold.Client{}, &rules.Refusal{Reason: Busy, Detail: "too many failed client authentications", RetryAfter: wait}
+	}
+	client, err := a.authenticateClient(ctx, c)
+	end(isRefusal(err, ClientAuthenticationFailed))
+	return client, err
+}
+
+func (a *Authority) authenticateClient(ctx context.Context, c ClientCredential) (fold.Client, error) {
 	if err := a.requireFreshRegistry(ctx); err != nil {
 		return fold.Client{}, err
 	}

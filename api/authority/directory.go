@@ -141,12 +141,9 @@ func wrapUnavailable(doing string, err error) error {
 // passwords are one answer and take the same work, and only so many are looked
 // at.
 func (a *Authority) Login(ctx context.Context, username string, password secret.Secret, caller Caller) (fold.User, error) {
-	if err := a.requireFreshRegistry(ctx); err != nil {
-		return fold.User{}, err
-	}
-	end, ok := a.guesses.begin(username, caller.Address, a.Feed.Now(0))
-	if !ok {
-		return fold.User{}, &rules.Refusal{Reason: Busy, Detail: "too many wrong passwords"}
+	end, wait := a.Failures.Begin("user "+username, caller.Address, a.Feed.Now(0))
+	if end == nil {
+		return fold.User{}, &rules.Refusal{Reason: Busy, Detail: "too many wrong passwords", RetryAfter: wait}
 	}
 	user, err := a.login(ctx, username, password)
 	end(isRefusal(err, WrongCredentials))
@@ -154,6 +151,9 @@ func (a *Authority) Login(ctx context.Context, username string, password secret.
 }
 
 func (a *Authority) login(ctx context.Context, username string, password secret.Secret) (fold.User, error) {
+	if err := a.requireFreshRegistry(ctx); err != nil {
+		return fold.User{}, err
+	}
 	user, record, err := a.find(ctx, username)
 	if err != nil {
 		return fold.User{}, err

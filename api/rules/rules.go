@@ -44,6 +44,9 @@ type Refusal struct {
 	// turn the answer, or have the grant revoked with it: confirm on the log
 	// before giving it.
 	Overturnable bool
+	// RetryAfter is how long the same request would be refused for; 0 is not
+	// known.
+	RetryAfter time.Duration
 }
 
 // Error makes a refusal an error, for the edge that answers it.
