@@ -104,7 +104,7 @@ func (s *Server) codeRequest(c echo.Context) (authority.AuthorizationRequest, st
 	if responseType != "code" {
 		return none, "", asError(&rules.Refusal{Reason: unsupportedResponse, Parameter: "response_type"})
 	}
-	return request, state, s.authority.CheckCodeRequest(request)
+	return request, state, targetAsSent(s.authority.CheckCodeRequest(request), f)
 }
 
 func (s *Server) authorizationRequest(c echo.Context, f form) (authority.AuthorizationRequest, error) {
@@ -221,7 +221,7 @@ func (s *Server) loginToken(c echo.Context) error {
 	}
 	tokens, err := s.authority.OpenWithPassword(c.Request().Context(), request, user)
 	if err != nil {
-		return err
+		return targetAsSent(err, f)
 	}
 	return c.JSON(http.StatusOK, newLoginTokens(tokens))
 }

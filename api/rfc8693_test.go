@@ -124,7 +124,7 @@ func TestExchangeRequests(t *testing.T) {
 		{"a relative resource", []string{"resource", "/x"}, "invalid_target", "resource"},
 		{"a resource with a fragment", []string{"resource", api1 + "#"}, "invalid_target", "resource"},
 		{"a resource not the client's", []string{"resource", api2}, "invalid_target", "resource"},
-		{"an audience not the client's", []string{"audience", "api-3"}, "invalid_target", "resource"},
+		{"an audience not the client's", []string{"audience", "api-3"}, "invalid_target", "audience"},
 		{"scope beyond the subject token's", []string{"scope", "write"}, "invalid_scope", "scope"},
 		{"scope of nobody", []string{"scope", "admin"}, "invalid_scope", "scope"},
 		{"scope to refresh", []string{"scope", "offline_access"}, "invalid_scope", "scope"},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -85,7 +86,8 @@ func (s *Server) issue(c echo.Context, f form) (*authority.Tokens, error) {
 	if request.Scope, request.Audience, refusal = targets(f); refusal != nil {
 		return nil, asError(refusal)
 	}
-	return handle(c.Request().Context(), s.authority, request, f)
+	tokens, err := handle(c.Request().Context(), s.authority, request, f)
+	return tokens, targetAsSent(err, f)
 }
 
 // targets are what a request narrows its answer to: scope, and audience by
@@ -104,6 +106,19 @@ func targets(f form) (scope, audience []string, refusal *rules.Refusal) {
 		audience = append(audience, strings.Fields(a)...)
 	}
 	return scope, audience, nil
+}
+
+// targetAsSent names audience where a refused target was asked for by it: the
+// rules see one list.
+func targetAsSent(err error, f form) error {
+	var refusal *rules.Refusal
+	if !errors.As(err, &refusal) || refusal.Parameter != "resource" ||
+		len(f.all("audience")) == 0 || len(f.all("resource")) > 0 {
+		return err
+	}
+	named := *refusal
+	named.Parameter = "audience"
+	return asError(&named)
 }
 
 func redeemCode(ctx context.Context, a *authority.Authority, r authority.TokenRequest, f form) (*authority.Tokens, error) {
