@@ -20,6 +20,7 @@ func (s *Server) authenticate(c echo.Context, f form) (fold.Client, error) {
 	if refusal != nil {
 		return fold.Client{}, asError(refusal)
 	}
+	s.forClient(c, cred.ID)
 	client, err := s.authority.AuthenticateClient(c.Request().Context(), cred, caller(c))
 	if err != nil || client.Public { // anybody can be a public client, and would use up what it may do
 		return client, err

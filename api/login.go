@@ -115,6 +115,7 @@ func (s *Server) authorizationRequest(c echo.Context, f form) (authority.Authori
 	if refusal != nil {
 		return request, asError(refusal)
 	}
+	s.forClient(c, id)
 	var err error
 	if request.Client, err = s.authority.FindClient(c.Request().Context(), id); err != nil {
 		return request, err

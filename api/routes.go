@@ -10,16 +10,18 @@ import (
 // publicRoutes is every address that clients reach.
 func (s *Server) publicRoutes(e *echo.Echo) {
 	base := s.basePath()
-	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore, s.limitAddress)
-	oauth.add(http.MethodPost, "/token", s.token)
-	oauth.add(http.MethodPost, "/introspect", s.introspect)
-	oauth.add(http.MethodPost, "/revoke", s.revoke)
+	browser := newSection(e, base+"/oauth2", s.cors, s.in(oauthDialect), noStore, s.limitAddress)
+	browser.add(http.MethodPost, "/token", s.token)
+	browser.add(http.MethodPost, "/revoke", s.revoke)
 
-	public := newSection(e, "", s.in(oauthDialect))
+	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore, s.limitAddress)
+	oauth.add(http.MethodPost, "/introspect", s.introspect)
+
+	public := newSection(e, "", publicCORS, s.in(oauthDialect))
 	public.add(http.MethodGet, base+"/oauth2/jwks", s.jwks)
 	public.add(http.MethodGet, "/.well-known/oauth-authorization-server"+base, s.metadata) // RFC 8414 §3
 
-	login := newSection(e, base+"/api", s.in(loginDialect), noStore, s.limitAddress)
+	login := newSection(e, base+"/api", s.cors, s.in(loginDialect), noStore, s.limitAddress)
 	login.add(http.MethodPost, "/oauth2/token", s.loginIssue)
 	login.add(http.MethodPost, "/oauth2/user", s.loginRegister)
 	login.add(http.MethodPost, "/oauth2/login", s.loginCode)

@@ -244,6 +244,9 @@ type ClientSettings struct {
 	PasswordLogin bool `json:"password_login,omitempty"`
 	// TokenExchange is what the client may do if it has that grant type.
 	TokenExchange ExchangeSettings `json:"token_exchange,omitzero"`
+	// AllowedOrigins are the web origins (RFC 6454 §6.2) whose scripts may read
+	// answers to the client.
+	AllowedOrigins []string `json:"allowed_origins,omitempty"`
 
 	CodeLifetime            int64 `json:"code_lifetime,omitempty"`
 	AccessTokenLifetime     int64 `json:"access_token_lifetime,omitempty"`

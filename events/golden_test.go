@@ -89,6 +89,11 @@ func samples() map[string]events.Fact {
 		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
 	}
 	byName["client.updated.v1+token_exchange"] = events.ClientUpdated{ClientSettings: settings}
+	settings.AllowedOrigins = []string{"https://app.example", "http://localhost:3000"}
+	byName["client.registered.v1+token_exchange+allowed_origins"] = events.ClientRegistered{
+		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
+	}
+	byName["client.updated.v1+token_exchange+allowed_origins"] = events.ClientUpdated{ClientSettings: settings}
 	return byName
 }
 

@@ -146,6 +146,13 @@ func (f *Feed) Client(id string) (fold.Client, bool) {
 // Clients are all registered clients, ordered by their ids.
 func (f *Feed) Clients() []fold.Client { return f.registry.allClients() }
 
+// AllowsOrigin reports whether any client that is not disabled allows a web
+// origin.
+func (f *Feed) AllowsOrigin(origin string) bool {
+	_, ok := lookup(f.registry, f.registry.origins, origin)
+	return ok
+}
+
 // User is a registered user.
 func (f *Feed) User(id string) (fold.User, bool) { return lookup(f.registry, f.registry.users, id) }
 

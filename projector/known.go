@@ -20,10 +20,14 @@ type registry struct {
 	clients map[string]fold.Client
 	users   map[string]fold.User
 	keys    map[string]fold.Key
+	// origins counts the clients in force that allow each web origin.
+	origins map[string]int
 }
 
 func newRegistry() *registry {
-	return &registry{clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{}}
+	return &registry{
+		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{}, origins: map[string]int{},
+	}
 }
 
 func lookup[S any](r *registry, m map[string]S, id string) (S, bool) {
@@ -52,7 +56,7 @@ func sorted[S any](r *registry, states map[string]S, id func(S) string) []S {
 func (r *registry) apply(e events.Recorded, _ time.Time) error {
 	switch e.Subject.Kind() {
 	case "client":
-		return applyIn(r, r.clients, e)
+		return r.applyClient(e)
 	case "user":
 		return applyIn(r, r.users, e)
 	case "key":
@@ -64,6 +68,33 @@ func (r *registry) apply(e events.Recorded, _ time.Time) error {
 		}
 	}
 	return fmt.Errorf("%w: sequence %d, %s: no event of the registry", fold.ErrPoison, e.Seq, e.Fact.Type())
+}
+
+func (r *registry) applyClient(e events.Recorded) error {
+	before, _ := lookup(r, r.clients, e.Subject.ID())
+	if err := applyIn(r, r.clients, e); err != nil {
+		return err
+	}
+	after, _ := lookup(r, r.clients, e.Subject.ID())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, origin := range originsOf(after) {
+		r.origins[origin]++
+	}
+	for _, origin := range originsOf(before) {
+		if r.origins[origin]--; r.origins[origin] == 0 {
+			delete(r.origins, origin)
+		}
+	}
+	return nil
+}
+
+// originsOf are the web origins that a client allows while it is in force.
+func originsOf(c fold.Client) []string {
+	if c.Disabled {
+		return nil
+	}
+	return c.AllowedOrigins
 }
 
 func applyIn[S interface {

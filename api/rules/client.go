@@ -138,7 +138,7 @@ func looksLikeUserID(id string) bool {
 }
 
 func checkSettings(s events.ClientSettings, algs []string) *Refusal {
-	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkScopes, checkLifetimes}
+	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkOrigins, checkScopes, checkLifetimes}
 	for _, check := range checks {
 		if refusal := check(s); refusal != nil {
 			return refusal
@@ -152,7 +152,7 @@ func checkSettings(s events.ClientSettings, algs []string) *Refusal {
 
 func checkText(s events.ClientSettings) *Refusal {
 	lists := map[string][]string{
-		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs,
+		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs, "allowed_origins": s.AllowedOrigins,
 		"scope": s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
 	}
 	for name, list := range lists {
@@ -226,6 +226,30 @@ func badRedirect(raw string) string {
 		return ""
 	}
 	return "want https, http on a loopback address, or a private-use scheme with a dot"
+}
+
+func checkOrigins(s events.ClientSettings) *Refusal {
+	for _, o := range s.AllowedOrigins {
+		if !validOrigin(o) {
+			return refuse(BadParameter, "allowed_origins", "want https://host or https://host:port as browsers send it, http on loopback only")
+		}
+	}
+	return nil
+}
+
+// validOrigin tells a web origin as a browser serializes it (RFC 6454 §6.2):
+// in lower case, without a default port, with nothing behind the host. Neither
+// "null" nor a wildcard is one.
+func validOrigin(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || raw != u.Scheme+"://"+u.Host || raw != strings.ToLower(raw) || strings.ContainsAny(raw, "*%") {
+		return false
+	}
+	defaults := map[string]string{"https": "443", "http": "80"}
+	if strings.HasSuffix(u.Host, ":") || u.Port() == defaults[u.Scheme] && u.Port() != "" {
+		return false
+	}
+	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())
 }
 
 func isLoopback(host string) bool {

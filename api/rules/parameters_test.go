@@ -120,6 +120,38 @@ func TestRegisterClient(t *testing.T) {
 	}
 }
 
+func TestOriginsThatCanBeAllowed(t *testing.T) {
+	for origin, ok := range map[string]bool{
+		"https://app.example":           true,
+		"https://app.example:8443":      true,
+		"http://localhost:3000":         true,
+		"http://[::1]:3000":             true,
+		"https://xn--bcher-kva.example": true,
+		"https://app.example/":          false,
+		"https://app.example:443":       false,
+		"https://app.example:":          false,
+		"http://localhost:80":           false,
+		"http://app.example":            false,
+		"https://App.example":           false,
+		"https://*.example":             false,
+		"https://user@app.example":      false,
+		"https://app.example?":          false,
+		"https://app.example#":          false,
+		"https://":                      false,
+		"app.example":                   false,
+		"null":                          false,
+		"*":                             false,
+		"":                              false,
+	} {
+		s := web().ClientSettings
+		s.AllowedOrigins = []string{"https://good.example", origin}
+		_, refusal := rules.UpdateClient(web(), s, []string{"ES256"})
+		if (refusal == nil) != ok || refusal != nil && refusal.Parameter != "allowed_origins" {
+			t.Errorf("%s: %v", origin, refusal)
+		}
+	}
+}
+
 func TestRedirectURIsThatCanBeRegistered(t *testing.T) {
 	for uri, ok := range map[string]bool{
 		"https://app.example/callback":       true,

@@ -66,12 +66,14 @@ func TestAdminCommands(t *testing.T) {
 			[]string{
 				"client", "create", "web", "--name", "The web", "--grant-type", "authorization_code,refresh_token",
 				"--redirect-uri", "https://app.example/a,b", "--redirect-uri", "https://app.example/c", "--scope", "read write",
+				"--allowed-origin", "https://app.example", "--allowed-origin", "http://localhost:3000",
 				"--retry-window", "0", "--access-token-lifetime", "5m", "--require-pkce",
 			},
 			`{"client_id":"web","client_secret":"shown-once"}`,
 			[]call{{"POST /admin/v1/clients", map[string]any{
 				"client_id": "web", "client_name": "The web", "grant_types": list("authorization_code", "refresh_token"),
-				"redirect_uris": list("https://app.example/a,b", "https://app.example/c"), "scope": list("read", "write"),
+				"redirect_uris":   list("https://app.example/a,b", "https://app.example/c"),
+				"allowed_origins": list("https://app.example", "http://localhost:3000"), "scope": list("read", "write"),
 				"refresh_token_retry_window": 0.0, "access_token_lifetime": 300.0, "require_pkce": true,
 			}}},
 			[]string{"client_secret", "shown-once"},

@@ -102,6 +102,22 @@ func TestFileIsStrict(t *testing.T) {
 	}
 }
 
+func TestLimitsAreInForce(t *testing.T) {
+	if got, want := inForce(t, "failure-limit"), "failure-limit: 10/m:20 # default"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	file := writeFile(t, "chancery.yaml", "address-limit: 0\nfailure-limit: 5/s\n")
+	if got := inForce(t, "address-limit", "--config", file); !strings.HasPrefix(got, `address-limit: "0" # file`) {
+		t.Errorf("got %q", got)
+	}
+	if got := inForce(t, "failure-limit", "--config", file, "--failure-limit", "7/h:9"); got != "failure-limit: 7/h:9 # flag" {
+		t.Errorf("got %q", got)
+	}
+	if _, errs, status := chancery(t, "serve", "--print-config", "--failure-limit", "5/d"); status != exitUsage || !strings.Contains(errs, "want N/s") {
+		t.Errorf("status %d, %q", status, errs)
+	}
+}
+
 func TestArgumentsAreNoSettings(t *testing.T) {
 	t.Setenv("CHANCERY_PRINT_CONFIG", "true")
 	t.Setenv("CHANCERY_JSON", "true")
