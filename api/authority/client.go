@@ -18,14 +18,22 @@ type ClientCredential struct {
 
 // AuthenticateClient tells which client it is. Unknown, disabled, wrong secret
 // and a secret where there should be none are one answer. Work is equal
-// whether the client exists or not, and only so many failures are looked at.
+// whether the client exists or not.
+//
+// Failures are limited after the secret was compared, not before. A secret of
+// 256 bits is not guessed however often one may try, and comparing takes
+// microseconds; but whoever shares an address with a flood of wrong ones, as
+// behind a proxy, must get through with a right one.
 func (a *Authority) AuthenticateClient(ctx context.Context, c ClientCredential, caller Caller) (fold.Client, error) {
+	client, err := a.authenticateClient(ctx, c)
+	if !isRefusal(err, ClientAuthenticationFailed) {
+		return client, err
+	}
 	end, wait := a.Failures.Begin("client "+c.ID, caller.Address, a.Feed.Now(0))
 	if end == nil {
 		return fold.Client{}, &rules.Refusal{Reason: Busy, Detail: "too many failed client authentications", RetryAfter: wait}
 	}
-	client, err := a.authenticateClient(ctx, c)
-	end(isRefusal(err, ClientAuthenticationFailed))
+	end(true)
 	return client, err
 }
 

@@ -30,8 +30,8 @@ type Settings struct {
 	RetryWindow         time.Duration `default:"30s" help:"How long a spent refresh token is answered again with the same successor; 0 is never."`
 	FreshnessBound      time.Duration `default:"1s" help:"How old what a replica knows of revocations may be before it answers 503 rather than accept."`
 
-	AddressLimit        limit.Rate `default:"500/s:1000" placeholder:"RATE" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
-	ClientLimit         limit.Rate `default:"1000/s:2000" placeholder:"RATE" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
+	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
+	ClientLimit         limit.Rate `default:"0" placeholder:"RATE" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
 	RegistrationLimit   limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Registrations of users from one address; 0 is no limit."`
 	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" help:"Wrong secrets of one client, or wrong passwords of one user, from one address; 0 is no limit."`
 	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets and passwords from one address, whoever's; 0 is no limit."`
@@ -66,8 +66,6 @@ func Default() Settings {
 		RetryWindow:         p.RetryWindow,
 		FreshnessBound:      time.Second,
 
-		AddressLimit:        limit.Rate{N: 500, Per: time.Second, Burst: 1000},
-		ClientLimit:         limit.Rate{N: 1000, Per: time.Second, Burst: 2000},
 		RegistrationLimit:   limit.Rate{N: 60, Per: time.Minute, Burst: 100},
 		FailureLimit:        limit.Rate{N: 10, Per: time.Minute, Burst: 20},
 		AddressFailureLimit: limit.Rate{N: 60, Per: time.Minute, Burst: 100},
