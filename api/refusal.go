@@ -19,6 +19,7 @@ const (
 	unsupportedResponse  rules.Reason = "unsupported_response_type"
 	stateTooShort        rules.Reason = "state_too_short"
 	noRoute              rules.Reason = "no_route"
+	noProject            rules.Reason = "no_such_project"
 	wrongMethod          rules.Reason = "wrong_method"
 	adminKeyRequired     rules.Reason = "admin_key_required"
 )
@@ -62,6 +63,7 @@ var answers = map[rules.Reason]answer{
 	unsupportedResponse:  {http.StatusBadRequest, "unsupported_response_type", http.StatusBadRequest, "0", "not a response type of this server"},
 	stateTooShort:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-022", "missing or shorter than 8 characters"},
 	noRoute:              {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
+	noProject:            {http.StatusNotFound, "not_found", http.StatusNotFound, "003-019", "there is no such project"},
 	wrongMethod:          {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusMethodNotAllowed, "0", "the method is not allowed here"},
 	adminKeyRequired:     {http.StatusUnauthorized, "invalid_token", http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
 
@@ -70,6 +72,7 @@ var answers = map[rules.Reason]answer{
 	authority.WrongCredentials:           {http.StatusBadRequest, codeInvalidGrant, http.StatusUnauthorized, "003-001", "wrong username or password"},
 	authority.AccountDisabled:            {http.StatusBadRequest, codeAccessDenied, http.StatusUnauthorized, "010-026", "the account is disabled"},
 	authority.UsernameTaken:              {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-003", "the user name is taken"},
+	authority.InvalidToken:               {http.StatusUnauthorized, "invalid_token", http.StatusUnprocessableEntity, "002-016", "the token is invalid, expired or revoked"},
 	authority.Unavailable:                {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
 	authority.ServerError:                {http.StatusInternalServerError, codeServerError, http.StatusTeapot, "004-001", "Something went wrong."},
 	authority.Busy:                       {http.StatusTooManyRequests, "too_many_requests", http.StatusTooManyRequests, "0", "too many requests: try again in a moment"},

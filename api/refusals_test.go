@@ -186,7 +186,15 @@ func loginRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 		call := func() apitest.Answer { return r.JSON(t, path+"?"+q.Encode(), sent) }
 		return told{400, code, loginStatus, loginCode, parameter, nil, call, ""}
 	}
+	noProject := told{404, "not_found", 404, "003-019", "project_id", nil, nil, ""}
+	noProject.login = func() apitest.Answer {
+		return request{method: http.MethodGet, path: keysPath(planted + "3")}.send(t, r.URL)
+	}
+	invalidToken := told{401, "invalid_token", 422, "002-016", "token", nil, nil, ""}
+	invalidToken.login = func() apitest.Answer { return r.JSON(t, validatePath, map[string]string{"token": planted}) }
 	return map[rules.Reason]told{
+		"no_such_project":           noProject,
+		authority.InvalidToken:      invalidToken,
 		authority.WrongCredentials:  row("invalid_grant", 401, "003-001", "", loginPath, nil, []string{"password", planted}),
 		authority.UsernameTaken:     row("invalid_request", 422, "003-003", "username", registerPath, nil, nil),
 		authority.AccountDisabled:   row("access_denied", 401, "010-026", "", loginPath, nil, disabledUser(t, r)),

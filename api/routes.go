@@ -26,6 +26,8 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	login.add(http.MethodPost, "/oauth2/user", s.loginRegister)
 	login.add(http.MethodPost, "/oauth2/login", s.loginCode)
 	login.add(http.MethodPost, "/oauth2/login/token", s.loginToken)
+	login.add(http.MethodPost, "/token/validate", s.loginValidate)
+	login.add(http.MethodGet, "/projects/:id/keys", s.loginKeys)
 }
 
 // adminRoutes is every address of the admin listener.

@@ -29,6 +29,7 @@ const (
 	WrongCredentials           rules.Reason = "wrong_credentials" //nolint:gosec // a reason, no credential
 	AccountDisabled            rules.Reason = "account_disabled"
 	UsernameTaken              rules.Reason = "username_taken"
+	InvalidToken               rules.Reason = "invalid_token"
 	Unavailable                rules.Reason = "unavailable"
 	ServerError                rules.Reason = "server_error"
 	Busy                       rules.Reason = "busy"

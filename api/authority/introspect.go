@@ -43,6 +43,12 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 	return &Introspection{Claims: claims}, nil
 }
 
+// Validate refuses an access token that is not valid now, or not ours. Who holds
+// one may ask, and learns nothing else of it.
+func (a *Authority) Validate(ctx context.Context, token string) error {
+	return a.accept(ctx, []presented{{text: token, parameter: "token", reason: InvalidToken}})
+}
+
 // holder is the client and the user, if there is one, of a token that this
 // authority made. They exist: who does not find them is behind.
 func (a *Authority) holder(ctx context.Context, clientID, userID string) (c fold.Client, u fold.User, err error) {

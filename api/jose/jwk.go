@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 )
 
 // A JWK is a public key for the world (RFC 7517, RFC 7518 §6, RFC 8037 §2).
@@ -40,6 +41,16 @@ func (k PublicKey) JWK() JWK {
 		j.Kty, j.N, j.E = "RSA", encode(key.N.Bytes()), encode(big.NewInt(int64(key.E)).Bytes())
 	case ed25519.PublicKey:
 		j.Kty, j.Crv, j.X = "OKP", "Ed25519", encode(key)
+	}
+	return j
+}
+
+// HexJWK is JWK with an RSA key's n and e in hexadecimal, as the Login API has
+// them.
+func (k PublicKey) HexJWK() JWK {
+	j := k.JWK()
+	if key, ok := k.key.(*rsa.PublicKey); ok {
+		j.N, j.E = key.N.Text(16), strconv.FormatInt(int64(key.E), 16)
 	}
 	return j
 }
