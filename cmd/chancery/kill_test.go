@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 
@@ -70,6 +71,7 @@ func refreshUntilKilled(t *testing.T, cmd *exec.Cmd, replica *apitest.Replica) [
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	_ = cmd.Wait() // it was killed; until it is gone it holds its directory
 	killed()
 	workers.Wait()
 	return chains
@@ -99,7 +101,9 @@ func launchReplica(t *testing.T, args []string) (*exec.Cmd, *apitest.Replica) {
 	t.Helper()
 	cmd, lines := launch(t, args...)
 	replica := &apitest.Replica{}
+	var logged []string
 	for line := range lines {
+		logged = append(logged, line)
 		if admin, ok := logField(line, "admin"); ok {
 			replica.AdminURL = admin
 			replica.URL, _ = logField(line, "public")
@@ -107,7 +111,7 @@ func launchReplica(t *testing.T, args []string) (*exec.Cmd, *apitest.Replica) {
 		}
 	}
 	if replica.URL == "" {
-		t.Fatal("the process ended before it was ready")
+		t.Fatalf("the process ended before it was ready:\n%s", strings.Join(logged, "\n"))
 	}
 	go func() {
 		for range lines { // so that it can go on logging
