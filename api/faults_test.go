@@ -150,6 +150,51 @@ func TestLostClientCredentials(t *testing.T) {
 	}
 }
 
+// TestLostRegistration loses the first of a registration's writes, the claim of
+// the name. Without the user's event nobody is registered; a claim that was
+// stored keeps the name for a minute, so that two cannot get it.
+func TestLostRegistration(t *testing.T) {
+	for _, l := range losses {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFaulty(t)
+			query := apitest.CodeQuery("demo-web", "read").Encode()
+			request := func() apitest.Answer {
+				return f.JSON(t, "/api/oauth2/user?"+query, map[string]string{
+					"username": "hatter", "password": "tea-time", "email": "hatter@example.com",
+				})
+			}
+			f.WaitFolded(t)
+			l.begin(f.proxy)
+			if a := request(); a.Status != http.StatusTeapot {
+				t.Errorf("lost, and %s: %d %s", l.name, a.Status, a.Body)
+			}
+			f.proxy.Drop()
+			f.proxy.Heal()
+			login := func() apitest.Answer {
+				return f.JSON(t, "/api/oauth2/login?"+query, map[string]string{"username": "hatter", "password": "tea-time"})
+			}
+			if a := back(t, login); a.Status != http.StatusUnauthorized {
+				t.Errorf("a lost registration lets in: %d %s", a.Status, a.Body)
+			}
+			want := map[bool]int{false: http.StatusOK, true: http.StatusUnprocessableEntity}[l.stored]
+			if a := back(t, request); a.Status != want {
+				t.Errorf("again: %d %s, want %d", a.Status, a.Body, want)
+			}
+		})
+	}
+}
+
+// back is settled for the Login API, which tells the server's fault by 418.
+func back(t *testing.T, request func() apitest.Answer) (a apitest.Answer) {
+	t.Helper()
+	embeddedtest.Eventually(t, "an answer", func() bool {
+		a = request()
+		return a.Status != http.StatusTeapot
+	})
+	return a
+}
+
 // grantOf reads the grant from an access token without asking the server.
 func grantOf(t *testing.T, a apitest.Answer) string {
 	t.Helper()
