@@ -174,25 +174,15 @@ func TestLostRegistration(t *testing.T) {
 			login := func() apitest.Answer {
 				return f.JSON(t, "/api/oauth2/login?"+query, map[string]string{"username": "hatter", "password": "tea-time"})
 			}
-			if a := back(t, login); a.Status != http.StatusUnauthorized {
+			if a := apitest.Settled(t, login); a.Status != http.StatusUnauthorized {
 				t.Errorf("a lost registration lets in: %d %s", a.Status, a.Body)
 			}
 			want := map[bool]int{false: http.StatusOK, true: http.StatusUnprocessableEntity}[l.stored]
-			if a := back(t, request); a.Status != want {
+			if a := apitest.Settled(t, request); a.Status != want {
 				t.Errorf("again: %d %s, want %d", a.Status, a.Body, want)
 			}
 		})
 	}
-}
-
-// back is settled for the Login API, which tells the server's fault by 418.
-func back(t *testing.T, request func() apitest.Answer) (a apitest.Answer) {
-	t.Helper()
-	embeddedtest.Eventually(t, "an answer", func() bool {
-		a = request()
-		return a.Status != http.StatusTeapot
-	})
-	return a
 }
 
 // grantOf reads the grant from an access token without asking the server.

@@ -13,8 +13,8 @@ import (
 
 // An Introspection is what may be said of an active token (RFC 7662 §2.2).
 type Introspection struct {
-	// Access holds the claims of an access token. A refresh token has only
-	// those that it shares with one.
+	// Claims are those of an access token. Of a refresh token only those are
+	// set that it shares with one.
 	jose.Claims
 	// Refresh says that it is a refresh token.
 	Refresh bool
