@@ -89,6 +89,12 @@ func (r Realm) RevokedSubject(p Partition) Subject {
 	return Subject(string(r) + ".revoked." + strconv.Itoa(int(p)))
 }
 
+// RefusedSubject holds the refusals of a partition. They are beside the grants,
+// never on a grant's subject.
+func (r Realm) RefusedSubject(p Partition) Subject {
+	return Subject(string(r) + ".refused." + strconv.Itoa(int(p)))
+}
+
 // ClientSubject holds the registration of one client.
 func (r Realm) ClientSubject(client string) Subject { return Subject(string(r) + ".client." + client) }
 
@@ -117,6 +123,7 @@ func (r Realm) PartitionSubjects(p Partition) []string {
 		string(r) + ".grant." + n + ".*",
 		string(r) + ".issued." + n + ".*",
 		string(r) + ".revoked." + n,
+		string(r) + ".refused." + n,
 	}
 }
 
@@ -155,8 +162,8 @@ func SpreadPartition(client string, n int) Partition {
 	return Partition(h.Sum32() % uint32(max(1, min(n, MaxPartitions)))) //nolint:gosec // below 256
 }
 
-// Kind is the second token of the subject: grant, issued, revoked, client,
-// user, key or tick. It is empty for a text that is no subject of ours.
+// Kind is the second token of the subject: grant, issued, revoked, refused,
+// client, user, key or tick. It is empty for a text that is no subject of ours.
 func (s Subject) Kind() string {
 	parts := strings.SplitN(string(s), ".", 3)
 	if len(parts) < 2 {
@@ -171,8 +178,8 @@ func (s Subject) ID() string {
 }
 
 // Guarded reports whether every append to s must state the sequence it was
-// decided on. Nothing is decided on what issued, revoked and tick hold, so
-// they take plain appends.
+// decided on. Nothing is decided on what issued, revoked, refused and tick
+// hold, so they take plain appends.
 func (s Subject) Guarded() bool {
 	switch s.Kind() {
 	case "grant", "client", "user", "key":

@@ -2,8 +2,10 @@ package eventlog_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,7 +64,9 @@ func TestOpenRefusesByName(t *testing.T) {
 		"storage":                   func(c *config) { c.Storage = jetstream.MemoryStorage },
 		"duplicate_window":          func(c *config) { c.Duplicates = time.Second },
 		"no_ack":                    func(c *config) { c.NoAck, c.AllowAtomicPublish = true, false },
-		"subjects":                  func(c *config) { c.Subjects = c.Subjects[1:] },
+		"subjects":                  func(c *config) { c.Subjects[0] = "r-subjects.others" },
+		"subjects is":               func(c *config) { c.Subjects = append(c.Subjects[2:], "r-subjects-is.others") },
+		"allow_direct is":           func(c *config) { c.Subjects, c.AllowDirect = c.Subjects[1:], true },
 		"sources":                   func(c *config) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} },
 		"subject_transform": func(c *config) {
 			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "main.revoked.0", Destination: "main.revoked.0.x"}
@@ -93,6 +97,68 @@ func TestOpenAcceptsWhatIsTheOperators(t *testing.T) {
 		slices.Reverse(c.Subjects)
 	})
 	mustAppend(t, open(t, nc, eventlog.Config{}), eventlog.Unit{Event: tick()})
+}
+
+// TestOpenAddsSubjects opens a stream of a version that had fewer subjects, as
+// several new replicas at once do: what is the operator's stays, and so do the
+// events.
+func TestOpenAddsSubjects(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, e env) {
+		nc := e.dial(t)
+		cfg := eventlog.Config{Replicas: e.replicas}
+		open(t, nc, cfg)
+		var before jetstream.StreamConfig
+		change(t, nc, partition, func(c *jetstream.StreamConfig) {
+			c.Subjects = c.Subjects[:2]
+			c.Description, c.Compression, c.Duplicates = "ours", jetstream.S2Compression, time.Hour
+			c.Metadata["team"] = "id"
+			before = *c
+		})
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := opened(newGrant())
+		m, err := events.Encode(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message := nats.NewMsg(m.Subject)
+		message.Data = m.Data
+		for name, v := range m.Header {
+			message.Header[name] = []string{v}
+		}
+		if _, err := js.PublishMsg(within(t, patience), message); err != nil {
+			t.Fatal(err)
+		}
+		var opening sync.WaitGroup
+		for range 4 {
+			opening.Go(func() {
+				if _, err := eventlog.Open(within(t, patience), nc, eventlog.Config{Realm: realm, Replicas: e.replicas}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		opening.Wait()
+		l := open(t, nc, cfg)
+		mustAppend(t, l, eventlog.Unit{Event: tick()})
+		if got := replay(t, l, partition, eventlog.From{}); len(got) != 2 || got[0].Seq != 1 {
+			t.Errorf("replayed %v", got)
+		}
+		s, err := js.Stream(within(t, patience), partition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := s.CachedInfo().Config
+		if want := realm.PartitionSubjects(0); !slices.Equal(after.Subjects, want) {
+			t.Errorf("subjects %q, want %q", after.Subjects, want)
+		}
+		after.Subjects = before.Subjects
+		if !reflect.DeepEqual(after, before) {
+			t.Errorf("changed to %+v, was %+v", after, before)
+		}
+	})
 }
 
 func TestOpenFindsPartitions(t *testing.T) {

@@ -49,8 +49,9 @@ type Log struct {
 	buckets map[string]bucket
 }
 
-// Open opens the log of a realm. Streams that do not exist are created;
-// existing ones whose configuration breaks the log's contract are refused by
+// Open opens the log of a realm. Streams that do not exist are created, and
+// those of an earlier version are given the subjects that they lack; existing
+// ones whose configuration breaks the log's contract otherwise are refused by
 // name (ErrContract). Failures that may pass, such as a cluster that has no
 // leader yet, are retried until ctx ends, or for ten seconds if it has no
 // deadline.
@@ -153,7 +154,31 @@ func (l *Log) openStream(ctx context.Context, want jetstream.StreamConfig) (jets
 	if err != nil {
 		return nil, err
 	}
+	if s, err = l.addSubjects(ctx, s, want); err != nil {
+		return nil, err
+	}
 	return s, checkStream(want, s.CachedInfo().Config)
+}
+
+// addSubjects gives a stream of an earlier version the subjects that have come
+// since, and leaves all else as it is. A stream that has others, or that breaks
+// the contract besides, is left alone.
+func (l *Log) addSubjects(ctx context.Context, s jetstream.Stream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	had := s.CachedInfo().Config
+	if !lacksSubjects(want, had) {
+		return s, nil
+	}
+	c := had
+	c.Subjects = want.Subjects
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		s, err = l.js.UpdateStream(ctx, c)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("add subjects: %w", err)
+	}
+	l.cfg.Logger.Info("a stream of an earlier version has new subjects", "stream", c.Name, "had", had.Subjects, "has", c.Subjects)
+	return s, nil
 }
 
 // Realm is the realm whose log this is.
@@ -186,7 +211,7 @@ func (l *Log) route(s events.Subject) (*stream, error) {
 	case s == l.cfg.Realm.RegistryTickSubject():
 		return l.stream(registry)
 	case (kind == "grant" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
-		kind == "revoked" && len(parts) == 3:
+		(kind == "revoked" || kind == "refused") && len(parts) == 3:
 		return l.stream(strings.ToUpper(parts[0]) + "_EVENTS_" + parts[2])
 	}
 	return nil, fmt.Errorf("%.128q is no subject of the log", s)
