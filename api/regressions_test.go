@@ -90,6 +90,15 @@ func (m *readModel) Grant(ctx context.Context, id events.GrantID) (fold.Grant, e
 	return local.Grant(ctx, id)
 }
 
+func (m *readModel) Session(ctx context.Context, id events.SessionID) (fold.Session, error) {
+	m.reads.Add(1)
+	local := m.local.Load()
+	if local == nil {
+		return fold.Session{}, projector.ErrUnavailable
+	}
+	return local.Session(ctx, id)
+}
+
 func newReadModel(t *testing.T, node *embeddedtest.Node) *readModel {
 	t.Helper()
 	log, err := eventlog.Open(t.Context(), node.Conn(), eventlog.Config{Realm: events.DefaultRealm})

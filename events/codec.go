@@ -47,6 +47,8 @@ var decoders = map[string]func([]byte) (Fact, error){
 	RefreshTokenRotated{}.Type():   decode[RefreshTokenRotated],
 	RefreshTokenRepeated{}.Type():  decode[RefreshTokenRepeated],
 	GrantRevoked{}.Type():          decode[GrantRevoked],
+	SessionOpened{}.Type():         decode[SessionOpened],
+	SessionEnded{}.Type():          decode[SessionEnded],
 	AccessTokenIssued{}.Type():     decode[AccessTokenIssued],
 	TokenExchanged{}.Type():        decode[TokenExchanged],
 	AccessTokenRevoked{}.Type():    decode[AccessTokenRevoked],

@@ -72,6 +72,8 @@ type GrantOpened struct {
 	Refreshable bool      `json:"refreshable,omitempty"`
 	Code        *Code     `json:"code,omitempty"`
 	Issued      *Issuance `json:"issued,omitempty"`
+	// Session is the session that the user authorized the client in, if any.
+	Session SessionID `json:"session,omitzero"`
 }
 
 // Type is grant.opened.v1.
@@ -101,13 +103,15 @@ type RefreshTokenRepeated struct {
 // Type is refresh_token.repeated.v1.
 func (RefreshTokenRepeated) Type() string { return "refresh_token.repeated.v1" }
 
-// Reasons for which a grant ends.
+// Reasons for which a grant or a session ends.
 const (
 	ReasonRefreshTokenReuse = "refresh_token_reuse"
 	ReasonCodeReuse         = "code_reuse"
 	ReasonClientRequest     = "client_request" // RFC 7009
 	ReasonUserRequest       = "user_request"
 	ReasonAdminRequest      = "admin_request"
+	// ReasonSignedInAgain is a session's that another one takes the place of.
+	ReasonSignedInAgain = "signed_in_again"
 )
 
 // GrantRevoked ends a grant and everything derived from it.
@@ -188,6 +192,38 @@ type ActorToken struct {
 	User      string  `json:"user,omitempty"`
 	UserEpoch uint64  `json:"user_epoch,omitempty"`
 }
+
+// SessionOpened says that a person signed in at a user agent. The session
+// lasts until it expires or is ended; signing in again opens another one.
+type SessionOpened struct {
+	User      string `json:"user"`
+	UserEpoch uint64 `json:"user_epoch"`
+	// AuthTime is when the user authenticated and AMR how (OIDC Core §2).
+	AuthTime int64    `json:"auth_time"`
+	AMR      []string `json:"amr,omitempty"`
+	// Expires is in Unix seconds.
+	Expires int64 `json:"exp"`
+	// MACKey is the id of the key that authenticates the session's cookie.
+	MACKey uint8 `json:"mac"`
+}
+
+// Type is session.opened.v1.
+func (SessionOpened) Type() string { return "session.opened.v1" }
+
+// SessionEnded ends a session, which is what signing out does, and leaves the
+// grants that were opened in it alone. It is stored where every replica follows
+// it.
+type SessionEnded struct {
+	Session SessionID `json:"session"`
+	User    string    `json:"user"`
+	Reason  string    `json:"reason"`
+	// Until, in Unix seconds, is when the session would have expired and its end
+	// stops to matter.
+	Until int64 `json:"until"`
+}
+
+// Type is session.ended.v1.
+func (SessionEnded) Type() string { return "session.ended.v1" }
 
 // AccessTokenRevoked ends one access token and leaves its grant alone. It is
 // stored where every replica follows it.

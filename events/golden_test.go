@@ -52,6 +52,10 @@ func samples() map[string]events.Fact {
 		events.RefreshTokenRotated{Issuance: issuance},
 		events.RefreshTokenRepeated{Generation: 3, JTI: "jti-1", KID: "kid-1"},
 		events.GrantRevoked{Reason: events.ReasonRefreshTokenReuse, Generation: 2},
+		events.SessionOpened{
+			User: "u1", UserEpoch: 3, AuthTime: 1767323040, AMR: []string{"pwd"}, Expires: 1767409445, MACKey: 7,
+		},
+		events.SessionEnded{Session: grantID(), User: "u1", Reason: events.ReasonUserRequest, Until: 1767409445},
 		events.AccessTokenIssued{
 			JTI: "jti-2", Client: "service", ClientEpoch: 1, Subject: "service", IssuedAt: 1767323045, Expires: 1767326645,
 			Scope: []string{"read"}, Audience: []string{"https://api.example"}, KID: "kid-1", Origin: "b3JpZ2lu",
@@ -82,6 +86,9 @@ func samples() map[string]events.Fact {
 	for _, f := range facts {
 		byName[f.Type()] = f
 	}
+	opened := byName["grant.opened.v1"].(events.GrantOpened)
+	opened.Session = grantID()
+	byName["grant.opened.v1+session"] = opened
 	settings.TokenExchange = events.ExchangeSettings{
 		Impersonation: true, Delegation: true, Public: true, Audiences: []string{"https://files.example"}, MaxDepth: 3, MayAct: "gateway",
 	}
@@ -129,8 +136,11 @@ func sampleSubject(typ string) events.Subject {
 		return r.KeySubject("kid-1")
 	case strings.HasPrefix(typ, "access_token.issued"), kind == "token":
 		return r.IssuedSubject(0, "service")
-	case strings.HasPrefix(typ, "access_token.revoked"), strings.HasPrefix(typ, "grant.revocation_marked"), kind == "feed":
+	case strings.HasPrefix(typ, "access_token.revoked"), strings.HasPrefix(typ, "grant.revocation_marked"),
+		strings.HasPrefix(typ, "session.ended"), kind == "feed":
 		return r.RevokedSubject(0)
+	case kind == "session":
+		return r.SessionSubject(grantID())
 	default:
 		return r.GrantSubject(grantID())
 	}

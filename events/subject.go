@@ -29,6 +29,10 @@ type Partition uint8
 // other 15 are random. The zero value is no grant.
 type GrantID [16]byte
 
+// A SessionID identifies one session. It is made as a grant's id is, and its
+// first byte names the session's partition.
+type SessionID = GrantID
+
 // NewGrantID places random bytes in partition p. Only the last 15 bytes of
 // random are used.
 func NewGrantID(p Partition, random [16]byte) GrantID {
@@ -78,6 +82,11 @@ func (r Realm) GrantSubject(id GrantID) Subject {
 	return Subject(string(r) + ".grant." + strconv.Itoa(int(id.Partition())) + "." + id.String())
 }
 
+// SessionSubject holds the opening of one session.
+func (r Realm) SessionSubject(id SessionID) Subject {
+	return Subject(string(r) + ".session." + strconv.Itoa(int(id.Partition())) + "." + id.String())
+}
+
 // IssuedSubject holds the access tokens issued to a client outside a grant's
 // rotation: client credentials and token exchange.
 func (r Realm) IssuedSubject(p Partition, client string) Subject {
@@ -121,6 +130,7 @@ func (r Realm) PartitionSubjects(p Partition) []string {
 	n := strconv.Itoa(int(p))
 	return []string{
 		string(r) + ".grant." + n + ".*",
+		string(r) + ".session." + n + ".*",
 		string(r) + ".issued." + n + ".*",
 		string(r) + ".revoked." + n,
 		string(r) + ".refused." + n,
@@ -162,8 +172,15 @@ func SpreadPartition(client string, n int) Partition {
 	return Partition(h.Sum32() % uint32(max(1, min(n, MaxPartitions)))) //nolint:gosec // below 256
 }
 
-// Kind is the second token of the subject: grant, issued, revoked, refused,
-// client, user, key or tick. It is empty for a text that is no subject of ours.
+// Realm is the first token of the subject.
+func (s Subject) Realm() Realm {
+	realm, _, _ := strings.Cut(string(s), ".")
+	return Realm(realm)
+}
+
+// Kind is the second token of the subject: grant, session, issued, revoked,
+// refused, client, user, key or tick. It is empty for a text that is no subject
+// of ours.
 func (s Subject) Kind() string {
 	parts := strings.SplitN(string(s), ".", 3)
 	if len(parts) < 2 {
@@ -182,7 +199,7 @@ func (s Subject) ID() string {
 // hold, so they take plain appends.
 func (s Subject) Guarded() bool {
 	switch s.Kind() {
-	case "grant", "client", "user", "key":
+	case "grant", "session", "client", "user", "key":
 		return true
 	}
 	return false

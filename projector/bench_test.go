@@ -88,13 +88,14 @@ func manyGrants(b *testing.B, n int) (*store, []events.GrantID) {
 // BenchmarkRead reads random grants out of many.
 func BenchmarkRead(b *testing.B) {
 	s, ids := manyGrants(b, 200_000)
-	l := &Local{realm: realm, grants: map[events.Partition]*worker{}}
+	l := &Local{realm: realm, partitions: map[events.Partition]*worker{}}
+	l.states = states{l}
 	w := &worker{log: openLog(b, embeddedtest.Single(b).Conn(), 1), stream: stream, caughtUp: true}
 	w.store.Store(s)
-	l.grants[0] = w
+	l.partitions[0] = w
 	b.Run("row", func(b *testing.B) {
 		for b.Loop() {
-			if state, err := s.grant(b.Context(), ids[rand.IntN(len(ids))]); err != nil || state == nil {
+			if state, err := s.read(b.Context(), readGrant, ids[rand.IntN(len(ids))].String()); err != nil || state == nil {
 				b.Fatal(err)
 			}
 		}

@@ -168,14 +168,21 @@ func (f *Feed) KeysChanged() <-chan struct{} { return f.registry.keysChanged.nex
 // all of them have expired since.
 func (f *Feed) GrantRevoked(id events.GrantID) bool {
 	p, ok := f.partitions[id.Partition()]
-	return ok && p.grant(id)
+	return ok && has(p.revocations, p.grants, id)
+}
+
+// SessionEnded reports whether a session was ended in the last day and has not
+// expired since. What ended before that, the read model tells.
+func (f *Feed) SessionEnded(id events.SessionID) bool {
+	p, ok := f.partitions[id.Partition()]
+	return ok && has(p.revocations, p.sessions, id)
 }
 
 // TokenRevoked reports whether the access token with that jti was revoked by
 // itself and has not expired since.
 func (f *Feed) TokenRevoked(jti string) bool {
 	for _, p := range f.partitions {
-		if p.token(jti) {
+		if has(p.revocations, p.tokens, jti) {
 			return true
 		}
 	}

@@ -115,10 +115,15 @@ func (s *store) openReader(ctx context.Context, path string) error {
 	conns := max(4, 2*runtime.GOMAXPROCS(0))
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
-	if s.model.grants {
-		s.grants, err = db.PrepareContext(ctx, selectGrant)
+	s.reads = make(map[string]*sql.Stmt, len(s.model.reads))
+	for what, query := range s.model.reads {
+		read, err := db.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the pool
+		if err != nil {
+			return fmt.Errorf("prepare to read a %s: %w", what, err)
+		}
+		s.reads[what] = read
 	}
-	return err
+	return nil
 }
 
 func dataSource(path string, pragmas ...string) string {

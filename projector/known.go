@@ -111,9 +111,10 @@ func applyIn[S interface {
 
 // revocations are the markers of a partition that still matter, in memory.
 type revocations struct {
-	mu     sync.RWMutex
-	grants map[events.GrantID]int64
-	tokens map[string]int64
+	mu       sync.RWMutex
+	grants   map[events.GrantID]int64
+	sessions map[events.SessionID]int64
+	tokens   map[string]int64
 	// due has what ends in each minute, so that the end of one does not take a
 	// walk over all. An entry that was extended is in several.
 	due map[int64][]fold.Revocation
@@ -122,20 +123,17 @@ type revocations struct {
 }
 
 func newRevocations() *revocations {
-	return &revocations{grants: map[events.GrantID]int64{}, tokens: map[string]int64{}, due: map[int64][]fold.Revocation{}}
+	return &revocations{
+		grants: map[events.GrantID]int64{}, sessions: map[events.SessionID]int64{}, tokens: map[string]int64{},
+		due: map[int64][]fold.Revocation{},
+	}
 }
 
-func (r *revocations) grant(id events.GrantID) bool {
+// has reports whether one of the maps of r has id.
+func has[K comparable](r *revocations, m map[K]int64, id K) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	_, ok := r.grants[id]
-	return ok
-}
-
-func (r *revocations) token(jti string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	_, ok := r.tokens[jti]
+	_, ok := m[id]
 	return ok
 }
 
@@ -164,9 +162,12 @@ func (r *revocations) learn(v fold.Revocation) {
 }
 
 func (r *revocations) add(v fold.Revocation) {
-	if !v.Grant.IsZero() {
+	switch {
+	case !v.Grant.IsZero():
 		r.grants[v.Grant] = max(r.grants[v.Grant], v.Until)
-	} else {
+	case !v.Session.IsZero():
+		r.sessions[v.Session] = max(r.sessions[v.Session], v.Until)
+	default:
 		r.tokens[v.JTI] = max(r.tokens[v.JTI], v.Until)
 	}
 	minute := v.Until / 60
@@ -193,10 +194,13 @@ func (r *revocations) sweep(clock time.Time) {
 
 // drop forgets a revocation, unless a later marker extended it.
 func (r *revocations) drop(v fold.Revocation) {
-	if until, ok := r.grants[v.Grant]; ok && until <= v.Until {
-		delete(r.grants, v.Grant)
-	}
-	if until, ok := r.tokens[v.JTI]; ok && until <= v.Until {
-		delete(r.tokens, v.JTI)
+	dropFrom(r.grants, v.Grant, v.Until)
+	dropFrom(r.sessions, v.Session, v.Until)
+	dropFrom(r.tokens, v.JTI, v.Until)
+}
+
+func dropFrom[K comparable](m map[K]int64, id K, until int64) {
+	if last, ok := m[id]; ok && last <= until {
+		delete(m, id)
 	}
 }

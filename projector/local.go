@@ -2,7 +2,6 @@ package projector
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
-	"github.com/chancery-authority/chancery/projector/fold"
 )
 
 // LocalConfig says where the read models are kept.
@@ -29,13 +27,13 @@ type LocalConfig struct {
 // Local is the projector: a worker for every partition and for the registry,
 // and reads of what they have folded. It is safe for concurrent use.
 type Local struct {
-	realm   events.Realm
-	logger  *slog.Logger
-	workers []*worker
-	// grants are the workers of the partitions.
-	grants map[events.Partition]*worker
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	realm      events.Realm
+	logger     *slog.Logger
+	workers    []*worker
+	partitions map[events.Partition]*worker
+	stop       context.CancelFunc
+	done       sync.WaitGroup
+	states
 }
 
 var _ Reader = (*Local)(nil)
@@ -47,13 +45,14 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Local{realm: log.Realm(), logger: cfg.Logger, grants: map[events.Partition]*worker{}}
+	l := &Local{realm: log.Realm(), logger: cfg.Logger, partitions: map[events.Partition]*worker{}}
+	l.states = states{l}
 	for _, p := range log.Partitions() {
 		w, err := l.open(ctx, log, log.Realm().PartitionStream(p), partitionModel(), cfg)
 		if err != nil {
 			return nil, errors.Join(err, l.closeStores())
 		}
-		l.grants[p] = w
+		l.partitions[p] = w
 	}
 	if _, err := l.open(ctx, log, log.Realm().RegistryStream(), registryModel(), cfg); err != nil {
 		return nil, errors.Join(err, l.closeStores())
@@ -95,37 +94,24 @@ func (l *Local) closeStores() error {
 	return err
 }
 
-// Grant is described at Reader.
-func (l *Local) Grant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
-	state, err := l.grantState(ctx, id)
-	if err != nil || state == nil {
-		return fold.Grant{}, err
-	}
-	var g fold.Grant
-	if err := json.Unmarshal(state, &g); err != nil {
-		return fold.Grant{}, fmt.Errorf("%w: read grant: %w", ErrUnavailable, err)
-	}
-	return g, nil
-}
-
-// grantState is a grant as JSON, nil if there is no row.
-func (l *Local) grantState(ctx context.Context, id events.GrantID) ([]byte, error) {
+// read implements source.
+func (l *Local) read(ctx context.Context, p events.Partition, what, id string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w, ok := l.grants[id.Partition()]
+	w, ok := l.partitions[p]
 	if !ok {
-		return nil, fmt.Errorf("%w: no partition %d", ErrUnavailable, id.Partition())
+		return nil, fmt.Errorf("%w: no partition %d", ErrUnavailable, p)
 	}
 	s, err := w.serving()
 	if err != nil {
 		return nil, err
 	}
 	// A read takes microseconds. Watching ctx for that long costs more.
-	state, err := s.grant(context.WithoutCancel(ctx), id)
+	state, err := s.read(context.WithoutCancel(ctx), what, id)
 	if err != nil {
 		w.unreadable(s, err)
-		return nil, fmt.Errorf("%w: read grant: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)
 	}
 	return state, nil
 }

@@ -58,18 +58,34 @@ func (h *history) step() {
 		h.write(events.DefaultRealm.RevokedSubject(0), events.AccessTokenRevoked{
 			JTI: fmt.Sprint(h.rnd.IntN(10)), Until: h.clock.Unix() + int64(h.rnd.IntN(600)),
 		})
-	case n < 32:
+	case n < 33:
+		h.session()
+	case n < 35:
 		h.clock = h.clock.Add(time.Duration(h.rnd.IntN(1800)) * time.Second)
 	default:
 		h.change()
 	}
 }
 
-func (h *history) open() {
+// session opens a session, and ends it at times.
+func (h *history) session() {
+	id := h.grantID()
+	f := events.SessionOpened{User: fmt.Sprintf("user-%d", h.rnd.IntN(5)), Expires: h.clock.Unix() + int64(h.rnd.IntN(3600)), MACKey: 1}
+	h.write(events.DefaultRealm.SessionSubject(id), f)
+	if h.rnd.IntN(2) == 0 {
+		h.write(events.DefaultRealm.RevokedSubject(0), events.SessionEnded{Session: id, User: f.User, Until: f.Expires})
+	}
+}
+
+func (h *history) grantID() events.GrantID {
 	var random [16]byte
 	for i := range random {
 		random[i] = byte(h.rnd.Uint32())
 	}
+	return events.NewGrantID(0, random)
+}
+
+func (h *history) open() {
 	f := events.GrantOpened{
 		Client: fmt.Sprintf("client-%d", h.rnd.IntN(3)), User: fmt.Sprintf("user-%d", h.rnd.IntN(5)),
 		Expires: h.clock.Unix() + int64(h.rnd.IntN(3600)), Refreshable: true,
@@ -79,7 +95,7 @@ func (h *history) open() {
 	} else {
 		f.Code = &events.Code{MACKey: 1, Expires: h.clock.Unix() + 60, Challenge: "c"}
 	}
-	h.onGrant(fold.Grant{ID: events.NewGrantID(0, random)}, f)
+	h.onGrant(fold.Grant{ID: h.grantID()}, f)
 }
 
 // change lets something happen to a recent grant, finished ones included, as

@@ -15,15 +15,25 @@ import (
 func partitionModel() model {
 	return model{
 		schema: partitionSchema,
-		tables: []string{"grants", "issued", "revocations"},
-		grants: true,
+		tables: []string{"grants", "sessions", "issued", "revocations"},
+		reads:  map[string]string{readGrant: selectGrant, readSession: selectEndedSession},
 		begin: func(w *writer) changes {
-			return &partitionChanges{w: w, grants: newOverlay[fold.Grant](w, selectGrant)}
+			return &partitionChanges{
+				w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
+			}
 		},
 	}
 }
 
-const selectGrant = `SELECT state FROM grants WHERE id = ?`
+const (
+	selectGrant   = `SELECT state FROM grants WHERE id = ?`
+	selectSession = `SELECT state FROM sessions WHERE id = ?`
+
+	selectEndedSession = `SELECT CASE
+	  WHEN EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'session' AND r.id = s.id)
+	  THEN json_set(s.state, '$.ended', json('true')) ELSE s.state END
+	  FROM sessions s WHERE s.id = ?`
+)
 
 // partitionChanges are those of one batch.
 //
@@ -32,16 +42,19 @@ const selectGrant = `SELECT state FROM grants WHERE id = ?`
 // event counts as gone, and what is written to the other tables does not
 // depend on rows that are due to go.
 type partitionChanges struct {
-	w       *writer
-	grants  overlay[fold.Grant]
-	issued  []fold.AccessToken
-	revoked []fold.Revocation
+	w        *writer
+	grants   overlay[fold.Grant]
+	sessions overlay[fold.Session]
+	issued   []fold.AccessToken
+	revoked  []fold.Revocation
 }
 
 func (c *partitionChanges) apply(ctx context.Context, r events.Recorded, clock time.Time) error {
 	switch r.Subject.Kind() {
 	case "grant":
 		return c.applyGrant(ctx, r, clock)
+	case "session":
+		return c.applySession(ctx, r)
 	case "issued":
 		token, err := fold.IssuedAccessToken(r)
 		if err != nil {
@@ -64,11 +77,27 @@ func (c *partitionChanges) applyGrant(ctx context.Context, r events.Recorded, cl
 	if err != nil {
 		return err
 	}
-	if row.state.Exists() && fold.Finished(row.state.Expires, clock) {
-		*row = grantRow{}
+	before := *row
+	if before.state.Exists() && fold.Finished(before.state.Expires, clock) {
+		before = grantRow{}
 	}
-	if !row.state.Exists() && isLate(r.Fact, clock) {
+	if !before.state.Exists() && isLate(r.Fact, clock) {
 		return nil
+	}
+	// Only now is the row touched: in front of a poisoned event it stays.
+	next, err := before.state.Apply(r)
+	if err != nil {
+		return err
+	}
+	*row = before
+	row.put(next)
+	return nil
+}
+
+func (c *partitionChanges) applySession(ctx context.Context, r events.Recorded) error {
+	row, err := c.sessions.get(ctx, r.Subject.ID())
+	if err != nil {
+		return err
 	}
 	next, err := row.state.Apply(r)
 	if err != nil {
@@ -99,6 +128,7 @@ func isLate(f events.Fact, clock time.Time) bool {
 func (c *partitionChanges) flush(ctx context.Context, clock time.Time) error {
 	return errors.Join(
 		c.grants.flush(func(r *grantRow, state []byte) error { return c.writeGrant(ctx, r, state) }),
+		c.sessions.flush(func(r *row[fold.Session], state []byte) error { return c.writeSession(ctx, r.state, state) }),
 		c.writeIssued(ctx),
 		c.writeRevoked(ctx),
 		c.deleteFinished(ctx, clock),
@@ -126,6 +156,11 @@ func (c *partitionChanges) writeGrant(ctx context.Context, r *grantRow, state []
 		g.Current.Generation, reason, at, string(state))
 }
 
+func (c *partitionChanges) writeSession(ctx context.Context, s fold.Session, state []byte) error {
+	return c.w.exec(ctx, `INSERT INTO sessions (id, seq, user, expires, state) VALUES (?, ?, ?, ?, ?)`,
+		s.ID.String(), sequence(s.Seq), s.User, s.Expires, string(state))
+}
+
 func (c *partitionChanges) writeIssued(ctx context.Context) error {
 	for _, t := range c.issued {
 		grant := ""
@@ -148,8 +183,11 @@ func (c *partitionChanges) writeIssued(ctx context.Context) error {
 func (c *partitionChanges) writeRevoked(ctx context.Context) error {
 	for _, r := range c.revoked {
 		kind, id := "token", r.JTI
-		if !r.Grant.IsZero() {
+		switch {
+		case !r.Grant.IsZero():
 			kind, id = "grant", r.Grant.String()
+		case !r.Session.IsZero():
+			kind, id = "session", r.Session.String()
 		}
 		err := c.w.exec(ctx,
 			`INSERT INTO revocations (kind, id, seq, until) VALUES (?, ?, ?, ?)
@@ -167,6 +205,7 @@ func (c *partitionChanges) deleteFinished(ctx context.Context, clock time.Time) 
 	over := clock.Unix() - fold.Slack
 	for _, query := range []string{
 		`DELETE FROM grants WHERE expires <= ?`,
+		`DELETE FROM sessions WHERE expires <= ?`,
 		`DELETE FROM issued WHERE expires <= ?`,
 		`DELETE FROM revocations WHERE until <= ?`,
 	} {

@@ -2,7 +2,6 @@ package projector
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/chancery-authority/chancery/events"
-	"github.com/chancery-authority/chancery/projector/fold"
 )
 
 const (
@@ -30,53 +28,50 @@ const (
 type Remote struct {
 	nc    *nats.Conn
 	realm events.Realm
+	states
 }
 
 var _ Reader = (*Remote)(nil)
 
-// NewRemote reads the realm's grants from whoever serves them on nc.
+// NewRemote reads the realm's partitions from whoever serves them on nc.
 func NewRemote(nc *nats.Conn, realm events.Realm) *Remote {
-	return &Remote{nc: nc, realm: realm}
+	r := &Remote{nc: nc, realm: realm}
+	r.states = states{r}
+	return r
 }
 
-// Grant is described at Reader. It asks again, and so possibly another
-// projector, a few times for up to a second.
-func (r *Remote) Grant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
+// read implements source. It asks again, and so possibly another projector, a
+// few times for up to a second.
+func (r *Remote) read(ctx context.Context, p events.Partition, what, id string) ([]byte, error) {
 	var err error
 	for attempt := range readAttempts {
-		var g fold.Grant
+		var state []byte
 		if attempt > 0 && !errors.Is(err, context.DeadlineExceeded) {
 			wait(ctx, readPause)
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		if g, err = r.ask(ctx, id); err == nil {
-			return g, nil
+		if state, err = r.ask(ctx, p, what, id); err == nil {
+			return state, nil
 		}
 	}
 	if ctx.Err() != nil {
-		return fold.Grant{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
-	return fold.Grant{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // ask asks one projector.
-func (r *Remote) ask(ctx context.Context, id events.GrantID) (g fold.Grant, err error) {
+func (r *Remote) ask(ctx context.Context, p events.Partition, what, id string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	reply, err := r.nc.RequestWithContext(ctx, readSubject(r.realm, id.Partition()), []byte(id.String()))
+	reply, err := r.nc.RequestWithContext(ctx, readSubject(r.realm, p, what), []byte(id))
 	if err != nil {
-		return g, err
+		return nil, err
 	}
 	if code := reply.Header.Get(micro.ErrorCodeHeader); code != "" {
-		return g, fmt.Errorf("projector answered %s %s", code, reply.Header.Get(micro.ErrorHeader))
+		return nil, fmt.Errorf("projector answered %s %s", code, reply.Header.Get(micro.ErrorHeader))
 	}
-	if err := json.Unmarshal(reply.Data, &g); err != nil {
-		return fold.Grant{}, fmt.Errorf("read reply: %w", err)
-	}
-	if g.Exists() && g.ID != id {
-		return fold.Grant{}, errors.New("reply is about another grant")
-	}
-	return g, nil
+	return reply.Data, nil
 }

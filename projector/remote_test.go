@@ -3,12 +3,14 @@ package projector
 import (
 	"context"
 	"errors"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
 // A gate holds back what passes through it while it is shut.
@@ -62,9 +64,53 @@ func TestRemoteReadsWhatLocalReads(t *testing.T) {
 	if g, err := r.Grant(t.Context(), grantID(2)); err != nil || g.Exists() {
 		t.Errorf("no row: got %+v, %v", g, err)
 	}
-	reply, err := node.Conn().RequestWithContext(t.Context(), readSubject(realm, 0), []byte("garbage"))
+	reply, err := node.Conn().RequestWithContext(t.Context(), readSubject(realm, 0, readGrant), []byte("garbage"))
 	if err != nil || reply.Header.Get("Nats-Service-Error-Code") != codeBadRequest {
 		t.Errorf("garbage: got %v, %v", reply, err)
+	}
+}
+
+// TestSessionsAreReadWithTheirEnd reads the same in the process and over NATS.
+func TestSessionsAreReadWithTheirEnd(t *testing.T) {
+	t.Parallel()
+	node := embeddedtest.Single(t)
+	log := openLog(t, node.Conn(), 1)
+	l := openLocal(t, log, LocalConfig{})
+	s := Serve(node.Conn(), l)
+	t.Cleanup(s.Close)
+	id := grantID(1)
+	fact := events.SessionOpened{User: "alice", UserEpoch: 1, AuthTime: 5, AMR: []string{"pwd"}, Expires: 1 << 31, MACKey: 1}
+	appendFact := func(subject events.Subject, f events.Fact) {
+		t.Helper()
+		if _, err := log.Append(t.Context(), eventlog.Unit{Event: events.Event{ID: f.Type(), Source: "test", Subject: subject, Fact: f}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendFact(realm.SessionSubject(id), fact)
+	waitServing(t, l)
+	remote := NewRemote(node.Conn(), realm)
+	waitAnswered(t, remote, id)
+	for _, r := range []Reader{l, remote} {
+		embeddedtest.Eventually(t, "the session is read", func() bool {
+			got, err := r.Session(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Exists() && (!reflect.DeepEqual(got.SessionOpened, fact) || got.Ended) {
+				t.Fatalf("read %+v", got)
+			}
+			return got.Exists()
+		})
+		if got, err := r.Session(t.Context(), grantID(2)); err != nil || got.Exists() {
+			t.Errorf("no row: got %+v, %v", got, err)
+		}
+	}
+	appendFact(realm.RevokedSubject(0), events.SessionEnded{Session: id, User: "alice", Reason: events.ReasonUserRequest, Until: fact.Expires})
+	for _, r := range []Reader{l, remote} {
+		embeddedtest.Eventually(t, "the session has ended", func() bool {
+			got, err := r.Session(t.Context(), id)
+			return err == nil && got.Exists() && got.Ended
+		})
 	}
 }
 
@@ -125,8 +171,8 @@ func TestAnotherProjectorAnswers(t *testing.T) {
 	t.Parallel()
 	stops := map[string]func(*Local, *Service, *embeddedtest.Proxy){
 		"closed":        func(l *Local, s *Service, _ *embeddedtest.Proxy) { s.Close(); _ = l.Close() },
-		"poisoned":      func(l *Local, _ *Service, _ *embeddedtest.Proxy) { l.grants[0].stop(errors.New("poison")) },
-		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) { _ = l.grants[0].store.Load().reader.Close() },
+		"poisoned":      func(l *Local, _ *Service, _ *embeddedtest.Proxy) { l.partitions[0].stop(errors.New("poison")) },
+		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) { _ = l.partitions[0].store.Load().reader.Close() },
 		"cut off":       func(_ *Local, _ *Service, p *embeddedtest.Proxy) { p.Cut() },
 	}
 	for name, stop := range stops {
@@ -168,7 +214,7 @@ func TestRemoteAsksAgain(t *testing.T) {
 	waitGrant(t, r, grantID(1), seq)
 
 	mute := node.Conn()
-	if _, err := mute.QueueSubscribeSync(readSubject(realm, 0), "q"); err != nil {
+	if _, err := mute.QueueSubscribeSync(readSubject(realm, 0, readGrant), "q"); err != nil {
 		t.Fatal(err)
 	}
 	if err := mute.Flush(); err != nil {

@@ -27,18 +27,24 @@ func TestRevocationsLastUntilTheirEnd(t *testing.T) {
 			until := clock.Unix() + rapid.Int64Range(0, 1200).Draw(rt, "until")
 			ends[name] = max(ends[name], until)
 			r := events.Recorded{Seq: seq + 1, Stored: stored, Event: events.Event{Subject: realm.RevokedSubject(0)}}
-			if name == "1" {
+			switch name {
+			case "1":
 				r.Fact = events.GrantRevocationMarked{Grant: grantID(1), Until: until}
-			} else {
+			case "2":
+				r.Fact = events.SessionEnded{Session: grantID(1), Until: until}
+			default:
 				r.Fact = events.AccessTokenRevoked{JTI: name, Until: until}
 			}
 			if err := known.apply(r, clock); err != nil {
 				rt.Fatal(err)
 			}
 			for name, end := range ends {
-				is := known.token(name)
-				if name == "1" {
-					is = known.grant(grantID(1))
+				is := has(known, known.tokens, name)
+				switch name {
+				case "1":
+					is = has(known, known.grants, grantID(1))
+				case "2":
+					is = has(known, known.sessions, grantID(1))
 				}
 				if !is && !fold.Finished(end, clock) {
 					rt.Fatalf("%s was forgotten %d s before its end", name, end-clock.Unix())

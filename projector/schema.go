@@ -2,7 +2,7 @@ package projector
 
 // modelVersion changes whenever a table or a fold does. A file of another
 // version is built again.
-const modelVersion = 2
+const modelVersion = 3
 
 // metaSchema is part of every file. The comments are for the operator who
 // asks SQLite for .schema.
@@ -37,6 +37,16 @@ CREATE INDEX grants_by_user ON grants (user, client);
 CREATE INDEX grants_by_client ON grants (client);
 CREATE INDEX grants_by_expiry ON grants (expires);
 
+CREATE TABLE sessions (
+  id      TEXT PRIMARY KEY,
+  seq     INTEGER NOT NULL,
+  user    TEXT NOT NULL,
+  expires INTEGER NOT NULL, -- Unix seconds; the row goes a minute later
+  state   TEXT NOT NULL     -- all of it but its end, which is a revocation, JSON
+) STRICT;
+CREATE INDEX sessions_by_user ON sessions (user);
+CREATE INDEX sessions_by_expiry ON sessions (expires);
+
 -- access tokens outside a grant's rotation: client credentials, token exchange
 CREATE TABLE issued (
   jti       TEXT PRIMARY KEY,
@@ -55,8 +65,8 @@ CREATE TABLE issued (
 CREATE INDEX issued_by_expiry ON issued (expires);
 
 CREATE TABLE revocations (
-  kind  TEXT NOT NULL,    -- grant or token
-  id    TEXT NOT NULL,    -- grant id or jti
+  kind  TEXT NOT NULL,    -- grant, token or session
+  id    TEXT NOT NULL,    -- id or jti
   seq   INTEGER NOT NULL,
   until INTEGER NOT NULL, -- Unix seconds
   PRIMARY KEY (kind, id)

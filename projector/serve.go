@@ -14,9 +14,8 @@ import (
 	"github.com/chancery-authority/chancery/events"
 )
 
-// Reads over NATS: the request is the text of a grant id, the reply the
-// grant's state as JSON, null if there is no row, or a service error with one
-// of these codes.
+// Reads over NATS: the request is the text of an id, the reply the state as
+// JSON, null if there is no row, or a service error with one of these codes.
 const (
 	serviceName    = "chancery-projector"
 	serviceVersion = "1.0.0"
@@ -25,11 +24,11 @@ const (
 	codeUnavailable = "503"
 )
 
-// readSubject is where the grants of a partition are asked for. Every
+// readSubject is where states of a partition are asked for. Every
 // projector that serves the partition listens there, and one of them answers.
 // While versions are mixed, each asks for states it knows all fields of.
-func readSubject(r events.Realm, p events.Partition) string {
-	return fmt.Sprintf("%s.read.v%d.%d.grant", r, modelVersion, p)
+func readSubject(r events.Realm, p events.Partition, what string) string {
+	return fmt.Sprintf("%s.read.v%d.%d.%s", r, modelVersion, p, what)
 }
 
 // A Service answers reads of a Local over NATS.
@@ -44,7 +43,7 @@ type Service struct {
 func Serve(nc *nats.Conn, local *Local) *Service {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Service{stop: stop}
-	for p, w := range local.grants {
+	for p, w := range local.partitions {
 		ps := &partitionService{nc: nc, local: local, worker: w, partition: p, logger: local.logger}
 		s.done.Go(func() { ps.run(ctx) })
 	}
@@ -76,7 +75,7 @@ func (s *partitionService) run(ctx context.Context) {
 		_, err := s.worker.serving()
 		switch {
 		case err == nil && s.running == nil:
-			if err := s.register(); err != nil {
+			if err := s.register(); err != nil { //nolint:contextcheck // what has arrived is answered, whatever ends
 				s.logger.Error("cannot serve reads", "stream", s.worker.stream, "reason", err)
 				if !wait(ctx, pause) {
 					return
@@ -100,15 +99,18 @@ func (s *partitionService) register() error {
 		Version:     serviceVersion,
 		Description: "Reads of what was folded from the log",
 		Metadata:    map[string]string{"realm": string(s.local.realm), "partition": strconv.Itoa(int(s.partition))},
-		Endpoint: &micro.EndpointConfig{
-			Subject: readSubject(s.local.realm, s.partition),
-			Handler: micro.HandlerFunc(s.answer),
-		},
 	})
 	if err != nil {
 		return fmt.Errorf("register reads of partition %d: %w", s.partition, err)
 	}
 	s.running = running
+	for what := range s.worker.store.Load().reads {
+		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.realm, s.partition, what)))
+		if err != nil {
+			s.deregister()
+			return fmt.Errorf("register reads of a %s in partition %d: %w", what, s.partition, err)
+		}
+	}
 	return nil
 }
 
@@ -122,14 +124,18 @@ func (s *partitionService) deregister() {
 	s.running = nil
 }
 
+func (s *partitionService) handler(what string) micro.HandlerFunc {
+	return func(req micro.Request) { s.answer(req, what) }
+}
+
 // answer answers one request.
-func (s *partitionService) answer(req micro.Request) {
+func (s *partitionService) answer(req micro.Request, what string) {
 	id, err := events.ParseGrantID(string(req.Data()))
 	if err != nil || id.Partition() != s.partition {
-		s.replied(req.Error(codeBadRequest, "no grant id of this partition", nil))
+		s.replied(req.Error(codeBadRequest, "no id of this partition", nil))
 		return
 	}
-	state, err := s.local.grantState(context.Background(), id)
+	state, err := s.local.read(context.Background(), s.partition, what, id.String())
 	if err != nil {
 		s.replied(req.Error(codeUnavailable, "not available", nil))
 		return

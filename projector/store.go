@@ -23,8 +23,8 @@ type store struct {
 	created time.Time
 	model   model
 	writer  *writer
-	reader  *sql.DB // a pool that cannot write
-	grants  *sql.Stmt
+	reader  *sql.DB              // a pool that cannot write
+	reads   map[string]*sql.Stmt // by the names of model.reads
 	at      atomic.Pointer[position]
 	closed  sync.Once
 }
@@ -34,9 +34,10 @@ type model struct {
 	schema string
 	// tables are those that are folded.
 	tables []string
-	// grants says that it has them.
-	grants bool
-	begin  func(*writer) changes
+	// reads are the queries of requests by what they read: each takes an id and
+	// gives one state as JSON.
+	reads map[string]string
+	begin func(*writer) changes
 }
 
 // changes are what a batch does to the rows of a model. They are kept in
@@ -130,10 +131,10 @@ func (s *store) bind(ctx context.Context, created time.Time) error {
 	return nil
 }
 
-// grant reads a grant's state as JSON. It is nil if there is no row.
-func (s *store) grant(ctx context.Context, id events.GrantID) ([]byte, error) {
+// read reads a state as JSON. It is nil if there is no row.
+func (s *store) read(ctx context.Context, what, id string) ([]byte, error) {
 	var state []byte
-	err := s.grants.QueryRowContext(ctx, id.String()).Scan(&state)
+	err := s.reads[what].QueryRowContext(ctx, id).Scan(&state)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

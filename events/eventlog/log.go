@@ -210,7 +210,7 @@ func (l *Log) route(s events.Subject) (*stream, error) {
 		return l.stream(registry)
 	case s == l.cfg.Realm.RegistryTickSubject():
 		return l.stream(registry)
-	case (kind == "grant" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
+	case (kind == "grant" || kind == "session" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
 		(kind == "revoked" || kind == "refused") && len(parts) == 3:
 		return l.stream(strings.ToUpper(parts[0]) + "_EVENTS_" + parts[2])
 	}

@@ -1,7 +1,6 @@
 package fold
 
 import (
-	"strings"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -27,6 +26,8 @@ type Grant struct {
 	Expires     int64        `json:"exp"`
 	Refreshable bool         `json:"refreshable,omitempty"`
 	Code        *events.Code `json:"code,omitempty"`
+	// Session is the one that the grant was opened in, if any.
+	Session events.SessionID `json:"session,omitzero"`
 
 	// Current is the newest issuance, and IssuedAt the log's time of it. Its
 	// generation is 0 before the code is redeemed.
@@ -127,7 +128,7 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 	g := Grant{
 		ID: id, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
 		ClientEpoch: f.ClientEpoch, UserEpoch: f.UserEpoch, AuthTime: f.AuthTime, AMR: f.AMR,
-		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code,
+		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code, Session: f.Session,
 	}
 	if f.Issued != nil {
 		g.Current, g.IssuedAt, g.RedeemedAt = *f.Issued, r.Stored, r.Stored
@@ -137,6 +138,5 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 
 // isGrantSubject reports whether s is the subject of grant id in some realm.
 func isGrantSubject(s events.Subject, id events.GrantID) bool {
-	realm, _, _ := strings.Cut(string(s), ".")
-	return s == events.Realm(realm).GrantSubject(id)
+	return s == s.Realm().GrantSubject(id)
 }

@@ -53,10 +53,11 @@ func parent(chain []events.Ancestor) (jti string) {
 type Revocation struct {
 	// Seq is the marker's.
 	Seq uint64 `json:"seq"`
-	// Grant is zero where a single token was revoked, and JTI empty where a
-	// grant was.
-	Grant events.GrantID `json:"grant,omitzero"`
-	JTI   string         `json:"jti,omitempty"`
+	// One of these is set: a grant was revoked, a single token, or a session
+	// ended.
+	Grant   events.GrantID   `json:"grant,omitzero"`
+	JTI     string           `json:"jti,omitempty"`
+	Session events.SessionID `json:"session,omitzero"`
 	// Until, in Unix seconds, is when what it revokes would have expired.
 	Until int64 `json:"until"`
 }
@@ -75,6 +76,11 @@ func Revoked(r events.Recorded) (rev Revocation, ok bool, err error) {
 			return Revocation{}, false, poison(r, "names no token")
 		}
 		return Revocation{Seq: r.Seq, JTI: f.JTI, Until: f.Until}, true, nil
+	case events.SessionEnded:
+		if f.Session.IsZero() {
+			return Revocation{}, false, poison(r, "names no session")
+		}
+		return Revocation{Seq: r.Seq, Session: f.Session, Until: f.Until}, true, nil
 	case events.FeedTicked:
 		return Revocation{}, false, nil
 	}
