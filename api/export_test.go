@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"time"
 
@@ -24,4 +25,20 @@ func Refusing(err error) http.Handler {
 	e.Any("/*", refuse, s.in(oauthDialect), noStore)
 	e.Any("/api/*", refuse, s.in(loginDialect), noStore)
 	return e
+}
+
+// WithBearer answers a request at an endpoint of the RFCs that wants a user's
+// access token.
+func WithBearer(s *Server, r *http.Request) *httptest.ResponseRecorder {
+	e := s.newEcho()
+	e.GET(r.URL.Path, func(c echo.Context) error {
+		claims, err := s.bearer(c)
+		if err != nil {
+			return err
+		}
+		return c.String(http.StatusOK, claims.Subject)
+	}, s.in(oauthDialect))
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	return w
 }

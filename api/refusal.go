@@ -22,6 +22,7 @@ const (
 	noProject            rules.Reason = "no_such_project"
 	wrongMethod          rules.Reason = "wrong_method"
 	adminKeyRequired     rules.Reason = "admin_key_required"
+	bearerRequired       rules.Reason = "bearer_token_required" //nolint:gosec // a reason, no credential
 )
 
 // An answer is how one reason is told to a client, in each dialect.
@@ -46,6 +47,7 @@ const (
 	codeUnsupportedGrant   = "unsupported_grant_type"
 	codeInvalidScope       = "invalid_scope"
 	codeInvalidTarget      = "invalid_target" // RFC 8707 §2
+	codeInvalidToken       = "invalid_token"  // RFC 6750 §3.1
 	codeAccessDenied       = "access_denied"
 	codeServerError        = "server_error"
 	codeUnavailable        = "temporarily_unavailable"
@@ -65,14 +67,16 @@ var answers = map[rules.Reason]answer{
 	noRoute:              {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
 	noProject:            {http.StatusNotFound, "not_found", http.StatusNotFound, "003-019", "there is no such project"},
 	wrongMethod:          {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusMethodNotAllowed, "0", "the method is not allowed here"},
-	adminKeyRequired:     {http.StatusUnauthorized, "invalid_token", http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
+	adminKeyRequired:     {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
+	bearerRequired:       {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "an access token is required in the Authorization header"},
 
 	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
 	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},
+	authority.NoSuchUser:                 {http.StatusNotFound, "not_found", http.StatusNotFound, "003-002", "there is no such user"},
 	authority.WrongCredentials:           {http.StatusBadRequest, codeInvalidGrant, http.StatusUnauthorized, "003-001", "wrong username or password"},
 	authority.AccountDisabled:            {http.StatusBadRequest, codeAccessDenied, http.StatusUnauthorized, "010-026", "the account is disabled"},
 	authority.UsernameTaken:              {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-003", "the user name is taken"},
-	authority.InvalidToken:               {http.StatusUnauthorized, "invalid_token", http.StatusUnprocessableEntity, "002-016", "the token is invalid, expired or revoked"},
+	authority.InvalidToken:               {http.StatusUnauthorized, codeInvalidToken, http.StatusUnprocessableEntity, "002-016", "the token is invalid, expired or revoked"},
 	authority.Unavailable:                {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
 	authority.ServerError:                {http.StatusInternalServerError, codeServerError, http.StatusTeapot, "004-001", "Something went wrong."},
 	authority.Busy:                       {http.StatusTooManyRequests, "too_many_requests", http.StatusTooManyRequests, "0", "too many requests: try again in a moment"},
@@ -90,6 +94,7 @@ var answers = map[rules.Reason]answer{
 	rules.InvalidActorToken:    {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-023", "the token is invalid, expired or revoked"},
 	rules.ExchangeNotAllowed:   {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-020", "the token may not be used like this"},
 	rules.TokenOfAnotherClient: {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-023", "not a token of this client"},
+	rules.InvalidBearer:        {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the token is invalid, expired, revoked or not for this"},
 	rules.BehindTheToken:       {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
 	rules.AlreadyExists:        {http.StatusConflict, "already_exists", http.StatusUnprocessableEntity, "003-003", "already exists"},
 	rules.NotFound:             {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is no such thing"},

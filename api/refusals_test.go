@@ -192,6 +192,10 @@ func loginRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 	}
 	invalidToken := told{401, "invalid_token", 422, "002-016", "token", nil, nil, ""}
 	invalidToken.login = func() apitest.Answer { return r.JSON(t, validatePath, map[string]string{"token": planted}) }
+	bearerless := told{401, "invalid_token", 401, "002-016", "", nil, nil, ""}
+	badBearer := bearerless
+	bearerless.login = func() apitest.Answer { return request{method: http.MethodGet, path: mePath}.send(t, r.URL) }
+	badBearer.login = func() apitest.Answer { return me(t, r, planted) }
 	return map[rules.Reason]told{
 		"no_such_project":           noProject,
 		authority.InvalidToken:      invalidToken,
@@ -199,6 +203,9 @@ func loginRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 		authority.UsernameTaken:     row("invalid_request", 422, "003-003", "username", registerPath, nil, nil),
 		authority.AccountDisabled:   row("access_denied", 401, "010-026", "", loginPath, nil, disabledUser(t, r)),
 		authority.NoSuchClient:      row("invalid_request", 404, "003-061", "client_id", loginPath, []string{"client_id", planted + "3"}, nil),
+		"bearer_token_required":     bearerless,
+		rules.InvalidBearer:         badBearer,
+		authority.NoSuchUser:        {404, "not_found", 404, "003-002", "", nil, nil, ""},
 		"unsupported_response_type": row("unsupported_response_type", 400, "0", "response_type", loginPath, []string{"response_type", planted}, nil),
 		"state_too_short":           row("invalid_request", 400, "010-022", "state", loginPath, []string{"state", planted}, nil),
 		rules.RedirectNotAllowed:    row("invalid_request", 400, "010-023", "redirect_uri", loginPath, []string{"redirect_uri", "https://" + planted}, nil),

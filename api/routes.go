@@ -28,6 +28,7 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	login.add(http.MethodPost, "/oauth2/login/token", s.loginToken)
 	login.add(http.MethodPost, "/token/validate", s.loginValidate)
 	login.add(http.MethodGet, "/projects/:id/keys", s.loginKeys)
+	login.add(http.MethodGet, "/users/me", s.showMe)
 }
 
 // adminRoutes is every address of the admin listener.
