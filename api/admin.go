@@ -162,6 +162,11 @@ func (s *Server) enableUser(c echo.Context) error {
 	return answerUser(c, u, err)
 }
 
+func (s *Server) cutOffUser(c echo.Context) error {
+	u, err := s.authority.CutOffUser(c.Request().Context(), c.Param("id"), events.ReasonAdminRequest, caller(c))
+	return answerUser(c, u, err)
+}
+
 func answerUser(c echo.Context, u fold.User, err error) error {
 	if err != nil {
 		return err

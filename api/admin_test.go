@@ -193,6 +193,8 @@ func TestNothingThere(t *testing.T) {
 		{http.MethodPost, "/clients/a.b/disable", 400, "invalid_request"},
 		{http.MethodPost, "/users/nobody/disable", 404, "not_found"},
 		{http.MethodPost, "/users/%2A/disable", 400, "invalid_request"},
+		{http.MethodPost, "/users/nobody/cut-off", 404, "not_found"},
+		{http.MethodPost, "/users/%2A/cut-off", 400, "invalid_request"},
 		{http.MethodGet, "/grants/" + grant, 404, "not_found"},
 		{http.MethodPost, "/grants/" + grant + "/revoke", 404, "not_found"},
 		{http.MethodGet, "/grants/nonsense", 400, "invalid_request"},

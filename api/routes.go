@@ -49,6 +49,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/grants/:id/revoke", s.revokeGrant)
 	admin.add(http.MethodPost, "/users/:id/disable", s.disableUser)
 	admin.add(http.MethodPost, "/users/:id/enable", s.enableUser)
+	admin.add(http.MethodPost, "/users/:id/cut-off", s.cutOffUser)
 	admin.add(http.MethodGet, "/events", s.events)
 	admin.add(http.MethodGet, "/status", s.status)
 }

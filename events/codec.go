@@ -63,6 +63,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	UserRegistered{}.Type():        decode[UserRegistered],
 	UserDisabled{}.Type():          decode[UserDisabled],
 	UserEnabled{}.Type():           decode[UserEnabled],
+	UserCutOff{}.Type():            decode[UserCutOff],
 	KeyAnnounced{}.Type():          decode[KeyAnnounced],
 	KeyActivated{}.Type():          decode[KeyActivated],
 	KeyRetired{}.Type():            decode[KeyRetired],

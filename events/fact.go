@@ -103,7 +103,7 @@ type RefreshTokenRepeated struct {
 // Type is refresh_token.repeated.v1.
 func (RefreshTokenRepeated) Type() string { return "refresh_token.repeated.v1" }
 
-// Reasons for which a grant or a session ends.
+// Reasons for which a grant or a session ends, or all of a user's do.
 const (
 	ReasonRefreshTokenReuse = "refresh_token_reuse"
 	ReasonCodeReuse         = "code_reuse"
@@ -386,6 +386,16 @@ type UserEnabled struct{}
 
 // Type is user.enabled.v1.
 func (UserEnabled) Type() string { return "user.enabled.v1" }
+
+// UserCutOff ends all that was issued in a user's name, by raising the epoch,
+// and stops nobody: the user may log in again at once.
+type UserCutOff struct {
+	// Reason is ReasonUserRequest or ReasonAdminRequest.
+	Reason string `json:"reason"`
+}
+
+// Type is user.cut_off.v1.
+func (UserCutOff) Type() string { return "user.cut_off.v1" }
 
 // Uses of a key.
 const (

@@ -77,6 +77,7 @@ func samples() map[string]events.Fact {
 		events.UserRegistered{OriginKey: "cHVibGlj"},
 		events.UserDisabled{},
 		events.UserEnabled{},
+		events.UserCutOff{Reason: events.ReasonUserRequest},
 		events.KeyAnnounced{Use: events.KeyUseSignature, Alg: "ES256", PublicJWK: json.RawMessage(`{"kty":"EC","crv":"P-256"}`), MACKey: 7},
 		events.KeyActivated{},
 		events.KeyRetired{},

@@ -140,6 +140,13 @@ func (a *Authority) user(ctx context.Context, id string) (fold.User, error) {
 	return u, nil
 }
 
+// newest is a user with what this replica has not heard of yet. Who logs in
+// gets the epoch of a cut-off elsewhere, or what they get would end with it.
+func (a *Authority) newest(ctx context.Context, u fold.User) (fold.User, error) {
+	u, err := catchUp(ctx, a.Log, a.Log.Realm().UserSubject(u.ID), u, u.Seq)
+	return u, wrapUnavailable("read the user", err)
+}
+
 // client is what is known of the client of a token, which a replica that has
 // not heard of it yet reads from the log, as in user.
 func (a *Authority) client(ctx context.Context, id string) (fold.Client, error) {

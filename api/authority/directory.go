@@ -166,7 +166,11 @@ func (a *Authority) login(ctx context.Context, username string, password secret.
 		return fold.User{}, err
 	case !ok || !user.Exists():
 		return fold.User{}, &rules.Refusal{Reason: WrongCredentials}
-	case user.Disabled:
+	}
+	if user, err = a.newest(ctx, user); err != nil {
+		return fold.User{}, err
+	}
+	if user.Disabled {
 		return fold.User{}, &rules.Refusal{Reason: AccountDisabled}
 	}
 	if outdated {

@@ -15,10 +15,10 @@ import (
 
 // change makes one decision about a client or user durable and waits until
 // this replica's own feed has it, so that the next request sees it. decide
-// gives nil for no change.
+// gives nil for no change, and sign puts into the event who asked for it.
 func change[S folder[S]](
-	ctx context.Context, a *Authority, s events.Subject, state S, seq func(S) uint64, caller Caller,
-	decide func(S) (events.Fact, *rules.Refusal),
+	ctx context.Context, a *Authority, s events.Subject, state S, seq func(S) uint64,
+	decide func(S) (events.Fact, *rules.Refusal), sign func(*events.Event, S),
 ) (S, error) {
 	for range maxDecisions {
 		state, err := catchUp(ctx, a.Log, s, state, seq(state))
@@ -32,7 +32,8 @@ func change[S folder[S]](
 		if fact == nil {
 			return state, wrapUnavailable("follow the registry", a.Feed.Wait(ctx, a.Log.Realm().RegistryStream(), seq(state)))
 		}
-		e := a.event(s, caller.meta(adminActor), fact)
+		e := a.event(s, events.Meta{}, fact)
+		sign(&e, state)
 		if err := foldable(state, seq(state), e); err != nil {
 			return state, err
 		}
@@ -58,7 +59,9 @@ func (a *Authority) changeClient(ctx context.Context, id string, caller Caller, 
 	}
 	known, _ := a.Feed.Client(id)
 	seq := func(c fold.Client) uint64 { return c.Seq }
-	return change(ctx, a, a.Log.Realm().ClientSubject(id), known, seq, caller, decide)
+	return change(ctx, a, a.Log.Realm().ClientSubject(id), known, seq, decide, func(e *events.Event, _ fold.Client) {
+		e.Meta = caller.meta(adminActor)
+	})
 }
 
 // RegisterClient creates a client. A confidential one gets a secret, which is
@@ -133,23 +136,41 @@ func (a *Authority) DropClientSecret(ctx context.Context, id, secretID string, c
 	return err
 }
 
-func (a *Authority) changeUser(ctx context.Context, id string, caller Caller, decide func(fold.User) (events.Fact, *rules.Refusal)) (fold.User, error) {
+func (a *Authority) changeUser(ctx context.Context, id, actor string, caller Caller, decide func(fold.User) (events.Fact, *rules.Refusal)) (fold.User, error) {
 	if !events.ValidID(id) {
 		return fold.User{}, fmt.Errorf("change user: %w", &rules.Refusal{Reason: rules.BadParameter, Parameter: "user_id"})
 	}
 	known, _ := a.Feed.User(id)
 	seq := func(u fold.User) uint64 { return u.Seq }
-	return change(ctx, a, a.Log.Realm().UserSubject(id), known, seq, caller, decide)
+	return change(ctx, a, a.Log.Realm().UserSubject(id), known, seq, decide, func(e *events.Event, u fold.User) {
+		e.Meta = caller.meta(actor)
+		if actor != adminActor {
+			a.seal(e, u.OriginKey, caller)
+		}
+	})
 }
 
 // DisableUser stops a user and ends everything issued in their name.
 func (a *Authority) DisableUser(ctx context.Context, id string, caller Caller) (fold.User, error) {
-	return a.changeUser(ctx, id, caller, rules.DisableUser)
+	return a.changeUser(ctx, id, adminActor, caller, rules.DisableUser)
 }
 
 // EnableUser lets a user start again, with nothing of what was issued before.
 func (a *Authority) EnableUser(ctx context.Context, id string, caller Caller) (fold.User, error) {
-	return a.changeUser(ctx, id, caller, rules.EnableUser)
+	return a.changeUser(ctx, id, adminActor, caller, rules.EnableUser)
+}
+
+// CutOffUser ends everything issued in a user's name, and lets them log in again
+// at once. The reason says who asked: events.ReasonUserRequest, or
+// events.ReasonAdminRequest.
+func (a *Authority) CutOffUser(ctx context.Context, id, reason string, caller Caller) (fold.User, error) {
+	actor := adminActor
+	if reason == events.ReasonUserRequest {
+		actor = userActor(id)
+	}
+	return a.changeUser(ctx, id, actor, caller, func(u fold.User) (events.Fact, *rules.Refusal) {
+		return rules.CutOffUser(u, reason)
+	})
 }
 
 // Clients are all that are registered, by id.

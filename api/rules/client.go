@@ -133,6 +133,19 @@ func EnableUser(u fold.User) (events.Fact, *Refusal) {
 	return events.UserEnabled{}, nil
 }
 
+// CutOffUser decides to end all that was issued in a user's name, for one of the
+// reasons in package events. Nil is no change: of a disabled user nothing is
+// left.
+func CutOffUser(u fold.User, reason string) (events.Fact, *Refusal) {
+	switch {
+	case !u.Exists():
+		return nil, refuse(NotFound, "user_id", "")
+	case u.Disabled:
+		return nil, nil
+	}
+	return events.UserCutOff{Reason: reason}, nil
+}
+
 func looksLikeUserID(id string) bool {
 	return len(id) == 36 && strings.Count(id, "-") == 4 && strings.Trim(strings.ToLower(id), "0123456789abcdef-") == ""
 }

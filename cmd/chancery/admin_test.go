@@ -129,6 +129,7 @@ func TestAdminCommands(t *testing.T) {
 		"enable":       {[]string{"client", "enable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/enable", nil}}, []string{"web enabled"}},
 		"secret add":   {[]string{"client", "secret", "add", "web"}, `{"id":"s2","secret":"shh"}`, []call{{"POST /admin/v1/clients/web/secrets", nil}}, []string{"s2", "shh"}},
 		"secret drop":  {[]string{"client", "secret", "drop", "web", "s1"}, "", []call{{"DELETE /admin/v1/clients/web/secrets/s1", nil}}, []string{"s1 of web dropped"}},
+		"user cut-off": {[]string{"user", "cut-off", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/cut-off", nil}}, []string{"u1 cut off"}},
 		"user disable": {[]string{"user", "disable", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/disable", nil}}, []string{"u1 disabled"}},
 		"user enable":  {[]string{"user", "enable", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/enable", nil}}, []string{"u1 enabled"}},
 		"grant show": {

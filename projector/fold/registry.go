@@ -84,7 +84,7 @@ func (c Client) secretIndex(id string) int {
 type User struct {
 	ID  string `json:"id"`
 	Seq uint64 `json:"seq"`
-	// Disabled and Epoch are as for a Client.
+	// Disabled and Epoch are as for a Client; a cut-off raises the epoch too.
 	Disabled  bool      `json:"disabled,omitempty"`
 	Epoch     uint64    `json:"epoch"`
 	OriginKey string    `json:"origin_key,omitempty"`
@@ -120,6 +120,8 @@ func (u User) Apply(r events.Recorded) (User, error) {
 			return u, poison(r, "not disabled")
 		}
 		u.Disabled = false
+	case events.UserCutOff:
+		u.Epoch++
 	default:
 		return u, poison(r, "not a user's event")
 	}

@@ -126,11 +126,11 @@ func TestClientSecretsAreNotShared(t *testing.T) {
 }
 
 func TestUser(t *testing.T) {
-	u, err := apply(fold.User{}, onUser(events.UserRegistered{}, events.UserDisabled{}, events.UserEnabled{}))
+	u, err := apply(fold.User{}, onUser(events.UserRegistered{}, events.UserDisabled{}, events.UserEnabled{}, events.UserCutOff{}, events.UserCutOff{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u.ID != "alice" || u.Disabled || u.Epoch != 1 || u.Seq != 30 {
+	if u.ID != "alice" || u.Disabled || u.Epoch != 3 || u.Seq != 50 {
 		t.Errorf("got %+v", u)
 	}
 }
@@ -170,6 +170,7 @@ func TestRegistryPoison(t *testing.T) {
 		"user's event on a client":   client(registered(), events.UserDisabled{}),
 		"user never registered":      user(events.UserDisabled{}),
 		"user registered twice":      user(events.UserRegistered{}, events.UserRegistered{}),
+		"user cut off, never there":  user(events.UserCutOff{}),
 		"user disabled twice":        user(events.UserRegistered{}, events.UserDisabled{}, events.UserDisabled{}),
 		"user enabled while on":      user(events.UserRegistered{}, events.UserEnabled{}),
 		"client's event on a user":   user(events.UserRegistered{}, events.ClientDisabled{}),

@@ -1,0 +1,103 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+)
+
+// TestCutOffReachesEveryReplica ends all that was issued in a user's name, at
+// one replica. What the user gets afterwards, wherever they log in, lives.
+func TestCutOffReachesEveryReplica(t *testing.T) {
+	t.Parallel()
+	c := apitest.NewCluster(t, 3)
+	at := c.Replicas[0]
+	client, other := register(t, at, retryWindow(600)), exchanger(t, at, nil, nil)
+	waitKnown(t, c.Replicas[1], client, other)
+	waitKnown(t, c.Replicas[2], client, other)
+	tokens, twice := newTokens(t, at, client), newTokens(t, c.Replicas[1], client)
+	spent := twice.Text("refresh_token")
+	twice = wantOK(t, refreshed(t, c.Replicas[1], client, spent))
+	codes := []string{newCode(t, at, client), newCode(t, at, client), newCode(t, at, client)}
+	exchanged := wantOK(t, swap(t, at, other, tokens.Text("access_token"))).Text("access_token")
+	user := subject(t, tokens)
+
+	w := newWatch(t, exchanged, c.Replicas...)
+	administer(t, at, "/users/"+user+"/cut-off")
+	ended := time.Now()
+	fresh := make([]apitest.Answer, len(c.Replicas))
+	for i, r := range c.Replicas {
+		fresh[i] = newTokens(t, r, client)
+	}
+	w.end(t, ended, bound)
+
+	for i, r := range c.Replicas {
+		for _, token := range []string{tokens.Text("access_token"), twice.Text("access_token"), exchanged} {
+			if active(t, r, token) {
+				t.Error("an access token outlived the cut-off")
+			}
+			a := apitest.Settled(t, func() apitest.Answer { return me(t, r, token) })
+			wantLoginError(t, a, http.StatusUnauthorized, "002-016")
+		}
+		for _, token := range []string{tokens.Text("refresh_token"), twice.Text("refresh_token"), spent} {
+			wantError(t, refreshed(t, r, client, token), http.StatusBadRequest, "invalid_grant")
+		}
+		code := apitest.Settled(t, func() apitest.Answer { return r.Exchange(t, client, codes[i]) })
+		wantError(t, code, http.StatusBadRequest, "invalid_grant")
+		swapped := swap(t, r, other, tokens.Text("access_token"))
+		wantError(t, swapped, http.StatusBadRequest, "invalid_request")
+		for _, f := range fresh {
+			if !active(t, r, f.Text("access_token")) {
+				t.Error("what was issued after the cut-off is dead")
+			}
+		}
+		wantOK(t, refreshed(t, r, client, fresh[i].Text("refresh_token")))
+	}
+}
+
+// TestLoginKnowsOfACutOff at a replica that has not heard of it: the new grant
+// must not end with the old ones.
+func TestLoginKnowsOfACutOff(t *testing.T) {
+	t.Parallel()
+	var gate apitest.Gate
+	node := embeddedtest.Single(t)
+	at := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
+	at.Seed(t)
+	behind := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, FeedGate: gate.Pass})
+	user := subject(t, behind.Tokens(t, apitest.DemoSPA, "read"))
+	gate.Shut()
+	t.Cleanup(gate.Open)
+	wantOK(t, at.Admin(t, http.MethodPost, "/users/"+user+"/cut-off", nil))
+	token := wantOK(t, behind.JSON(t, passwordPath+"?client_id=demo-spa", alice)).Text("access_token")
+	if !at.Active(t, token) {
+		t.Error("a login after the cut-off got what is dead")
+	}
+	gate.Open()
+}
+
+// TestCutOff is told to the administrator and in the log, and repeats; of a
+// disabled user there is nothing to end.
+func TestCutOff(t *testing.T) {
+	r := single(t)
+	user := subject(t, r.Tokens(t, apitest.DemoSPA, "read"))
+	cutOff := func() apitest.Answer { return wantOK(t, r.Admin(t, http.MethodPost, "/users/"+user+"/cut-off", nil)) }
+	for epoch := range 2 {
+		token := r.Tokens(t, apitest.DemoSPA, "read").Text("access_token")
+		if a := cutOff(); a.JSON["epoch"] != float64(epoch+1) || a.JSON["disabled"] != false || a.Text("user_id") != user {
+			t.Errorf("cut off: %s", a.Body)
+		}
+		wantInactive(t, r, apitest.DemoService, token)
+	}
+	wantOK(t, r.Admin(t, http.MethodPost, "/users/"+user+"/disable", nil))
+	if a := cutOff(); a.JSON["epoch"] != 3.0 || a.JSON["disabled"] != true {
+		t.Errorf("cut off while disabled: %s", a.Body)
+	}
+	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	if n := strings.Count(log, "user.cut_off.v1"); n != 2 || !strings.Contains(log, "admin_request") {
+		t.Errorf("%d cut-offs in the log", n)
+	}
+}
