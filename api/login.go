@@ -220,6 +220,7 @@ func (s *Server) loginToken(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	request.LoginClaims = true
 	tokens, err := s.authority.OpenWithPassword(c.Request().Context(), request, user)
 	if err != nil {
 		return targetAsSent(err, f)

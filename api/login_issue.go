@@ -39,7 +39,7 @@ func (s *Server) loginIssue(c echo.Context) error {
 	if _, refusal = f.require("client_id"); refusal != nil {
 		return asError(refusal)
 	}
-	tokens, err := s.issue(c, f)
+	tokens, err := s.issue(c, f, authority.TokenRequest{LoginClaims: true})
 	if err != nil {
 		return err
 	}

@@ -53,16 +53,16 @@ func (s *Server) token(c echo.Context) error {
 	if refusal != nil {
 		return asError(refusal)
 	}
-	tokens, err := s.issue(c, f)
+	tokens, err := s.issue(c, f, authority.TokenRequest{})
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, newTokenResponse(tokens))
 }
 
-// issue answers a token request in either dialect. The client is authenticated
-// before anything that can change a grant.
-func (s *Server) issue(c echo.Context, f form) (*authority.Tokens, error) {
+// issue answers a token request in either dialect, which has set what is its own
+// in it. The client is authenticated before anything that can change a grant.
+func (s *Server) issue(c echo.Context, f form, request authority.TokenRequest) (*authority.Tokens, error) {
 	if f.get("grant_type") == rules.GrantAuthorizationCode {
 		c.Set(noRetry, true)
 	}
@@ -82,7 +82,7 @@ func (s *Server) issue(c echo.Context, f form) (*authority.Tokens, error) {
 	if refusal := rules.CheckGrantType(client, grantType); refusal != nil {
 		return nil, asError(refusal)
 	}
-	request := authority.TokenRequest{Client: client, Caller: caller(c)}
+	request.Client, request.Caller = client, caller(c)
 	if request.Scope, request.Audience, refusal = targets(f); refusal != nil {
 		return nil, asError(refusal)
 	}

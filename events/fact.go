@@ -31,6 +31,9 @@ type Issuance struct {
 	// Origin is a keyed hash of the address that asked. The retry of a public
 	// client must come from the same one.
 	Origin string `json:"origin,omitempty"`
+	// LoginClaims says that the access token has the claims that clients of the
+	// Login API read. Those about a person are in no event.
+	LoginClaims bool `json:"login_claims,omitempty"`
 }
 
 // HasRefresh reports whether a refresh token was issued too.
@@ -137,6 +140,8 @@ type AccessTokenIssued struct {
 	KID         string   `json:"kid"`
 	// Origin is a keyed hash of the address that asked.
 	Origin string `json:"origin,omitempty"`
+	// LoginClaims is as in Issuance.
+	LoginClaims bool `json:"login_claims,omitempty"`
 }
 
 // Type is access_token.issued.v1.

@@ -90,6 +90,7 @@ func samples() map[string]events.Fact {
 	opened := byName["grant.opened.v1"].(events.GrantOpened)
 	opened.Session = grantID()
 	byName["grant.opened.v1+session"] = opened
+	addLoginClaims(byName, opened, issuance)
 	settings.TokenExchange = events.ExchangeSettings{
 		Impersonation: true, Delegation: true, Public: true, Audiences: []string{"https://files.example"}, MaxDepth: 3, MayAct: "gateway",
 	}
@@ -103,6 +104,20 @@ func samples() map[string]events.Fact {
 	}
 	byName["client.updated.v1+token_exchange+allowed_origins"] = events.ClientUpdated{ClientSettings: settings}
 	return byName
+}
+
+func addLoginClaims(byName map[string]events.Fact, opened events.GrantOpened, i events.Issuance) {
+	i.LoginClaims = true
+	opened.Issued = &i
+	issued := byName["access_token.issued.v1"].(events.AccessTokenIssued)
+	issued.LoginClaims = true
+	swapped := exchanged()
+	swapped.LoginClaims = true
+	byName["grant.opened.v1+session+login_claims"] = opened
+	byName["code.redeemed.v1+login_claims"] = events.CodeRedeemed{Issuance: i}
+	byName["refresh_token.rotated.v1+login_claims"] = events.RefreshTokenRotated{Issuance: i}
+	byName["access_token.issued.v1+login_claims"] = issued
+	byName["token.exchanged.v1+login_claims"] = swapped
 }
 
 func exchanged() events.TokenExchanged {

@@ -23,7 +23,9 @@ type AuthorizationRequest struct {
 	Audience    []string
 	// Challenge is the PKCE S256 challenge, or empty.
 	Challenge string
-	Caller    Caller
+	// LoginClaims is as in TokenRequest, where tokens are given at once.
+	LoginClaims bool
+	Caller      Caller
 }
 
 func (a *Authority) authorization(r AuthorizationRequest, u fold.User, p events.Partition) rules.Authorization {
@@ -75,7 +77,7 @@ func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, u 
 // user's password, and gives its tokens.
 func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest, u fold.User) (*Tokens, error) {
 	id := a.newGrantID()
-	m, err := a.minting(r.Client)
+	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 		ID: id, Client: fact.Client, User: fact.User, ClientEpoch: fact.ClientEpoch, UserEpoch: fact.UserEpoch,
 		AuthTime: fact.AuthTime, AMR: fact.AMR, Expires: fact.Expires,
 	}
-	tokens, err := a.render(g, *fact.Issued, time.Unix(fact.Issued.IssuedAt, 0))
+	tokens, err := a.render(ctx, g, *fact.Issued, time.Unix(fact.Issued.IssuedAt, 0))
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ type grantDecision struct {
 	decide func(g fold.Grant, u fold.User, now time.Time) rules.Outcome
 	// render makes the answer of an issuance, signature included. It runs
 	// before the append, so that a failure to sign cannot burn a code.
-	render func(g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error)
+	render func(ctx context.Context, g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error)
 }
 
 // run reads the grant, decides, and makes the decision durable. A state that
@@ -83,7 +83,7 @@ func (d grantDecision) ask(ctx context.Context, a *Authority, g fold.Grant) (out
 // is no longer the last.
 func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, u fold.User, out rules.Outcome) (tokens *Tokens, again bool, err error) {
 	if out.Issuance != nil {
-		if tokens, err = d.render(g, *out.Issuance, a.Feed.Now(d.id.Partition())); err != nil {
+		if tokens, err = d.render(ctx, g, *out.Issuance, a.Feed.Now(d.id.Partition())); err != nil {
 			return nil, false, fmt.Errorf("render tokens: %w", err)
 		}
 	}

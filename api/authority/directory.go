@@ -216,6 +216,12 @@ func (r *records) put(ctx context.Context, user string, record person) error {
 	return err
 }
 
+// person is the record of a user, unless it was erased.
+func (r *records) person(ctx context.Context, user string) (record person, found bool, err error) {
+	found, err = r.get(ctx, personKey(user), &record)
+	return record, found, err
+}
+
 func (r *records) get(ctx context.Context, key string, v any) (found bool, err error) {
 	entry, err := r.bucket.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -11,7 +11,7 @@ import (
 
 // ClientCredentials answers a client that asks for itself (RFC 6749 §4.4).
 func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tokens, error) {
-	m, err := a.minting(r.Client)
+	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (*Toke
 	if refusal := rules.CheckExchange(r.Client, r.ActorToken != ""); refusal != nil {
 		return nil, refusal
 	}
-	m, err := a.minting(r.Client)
+	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +141,9 @@ func (a *Authority) claims(p events.Partition, f events.AccessTokenIssued) jose.
 // issue signs a token outside a grant's rotation and makes its event durable.
 // f is what fact has of it.
 func (a *Authority) issue(ctx context.Context, r TokenRequest, f events.AccessTokenIssued, fact events.Fact, c jose.Claims) (*Tokens, error) {
+	if err := a.addLoginClaims(ctx, &c, f.LoginClaims); err != nil {
+		return nil, err
+	}
 	text, err := a.sign(f.KID, c)
 	if err != nil {
 		return nil, err

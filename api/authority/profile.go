@@ -22,8 +22,7 @@ func (a *Authority) Profile(ctx context.Context, id string) (Profile, error) {
 	if err != nil {
 		return Profile{}, err
 	}
-	var record person
-	found, err := a.records.get(ctx, personKey(id), &record)
+	record, found, err := a.records.person(ctx, id)
 	if err != nil {
 		return Profile{}, err
 	}

@@ -33,7 +33,9 @@ type TokenRequest struct {
 	Client   fold.Client
 	Scope    []string
 	Audience []string
-	Caller   Caller
+	// LoginClaims asks for a token as clients of the Login API read them.
+	LoginClaims bool
+	Caller      Caller
 }
 
 // RedeemCode answers a code exchange (RFC 6749 §4.1.3) with the PKCE verifier,
@@ -72,7 +74,7 @@ func (a *Authority) issueFromGrant(
 	ctx context.Context, id events.GrantID, r TokenRequest,
 	rule func(fold.Grant, rules.Holder, time.Time, rules.Minting) rules.Outcome,
 ) (*Tokens, error) {
-	m, err := a.minting(r.Client)
+	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +118,7 @@ func badCredential(err error, reason rules.Reason, parameter string) error {
 }
 
 // minting draws what new tokens of a client are made with.
-func (a *Authority) minting(c fold.Client) (rules.Minting, error) {
+func (a *Authority) minting(c fold.Client, loginClaims bool) (rules.Minting, error) {
 	alg := c.SigningAlg
 	if alg == "" {
 		alg = a.SigningAlgs[0]
@@ -129,19 +131,24 @@ func (a *Authority) minting(c fold.Client) (rules.Minting, error) {
 	if mac == 0 {
 		return rules.Minting{}, unavailable("choose a MAC key", errors.New("none is active here"))
 	}
-	return rules.Minting{JTI: rand.Text(), KID: key.Public().ID, MACKey: mac}, nil
+	return rules.Minting{JTI: rand.Text(), KID: key.Public().ID, MACKey: mac, LoginClaims: loginClaims}, nil
 }
 
 // render makes the tokens of an issuance. Everything in them comes from the
 // grant and the issuance, never from present keys or policy, so that the
-// same issuance always gives the same tokens (signed anew).
-func (a *Authority) render(g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error) {
-	text, err := a.sign(i.KID, jose.Claims{
+// same issuance always gives the same tokens (signed anew). Only what is told of
+// a person is read anew, where it is told.
+func (a *Authority) render(ctx context.Context, g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error) {
+	claims := jose.Claims{
 		Issuer: a.Issuer, Subject: g.User, Audience: i.Audience, JTI: i.JTI,
 		IssuedAt: i.IssuedAt, Expires: i.Expires, ClientID: g.Client, Scope: i.Scope,
 		AuthTime: g.AuthTime, AMR: g.AMR, Grant: g.ID, Partition: g.ID.Partition(),
 		ClientEpoch: g.ClientEpoch, UserEpoch: g.UserEpoch,
-	})
+	}
+	if err := a.addLoginClaims(ctx, &claims, i.LoginClaims); err != nil {
+		return nil, err
+	}
+	text, err := a.sign(i.KID, claims)
 	if err != nil {
 		return nil, err
 	}

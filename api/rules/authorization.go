@@ -133,7 +133,7 @@ func OpenWithPassword(a Authorization, m Minting, origin, issuer string) (*event
 	if refusal != nil {
 		return nil, refusal
 	}
-	i := issuance(m, 1, a.Now, earlier(expires, opened.Expires), opened.Scope, audience)
+	i := issuance(m, 1, a.Now, earlier(expires, opened.Expires), opened.Scope, m.userAudience(audience, issuer))
 	i.Origin = origin
 	if opened.Refreshable {
 		i.MACKey = m.MACKey

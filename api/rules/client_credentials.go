@@ -43,6 +43,7 @@ func IssueClientCredentials(x ClientCredentials, m Minting) (*events.AccessToken
 		Scope:       scope,
 		Audience:    audience,
 		KID:         m.KID,
+		LoginClaims: m.LoginClaims,
 	}, nil
 }
 

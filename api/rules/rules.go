@@ -5,6 +5,7 @@
 package rules
 
 import (
+	"slices"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -90,6 +91,18 @@ type Minting struct {
 	KID string
 	// MACKey authenticates the code or refresh token.
 	MACKey uint8
+	// LoginClaims asks for the claims that clients of the Login API read.
+	LoginClaims bool
+}
+
+// userAudience is the audience of a token from a user's grant. One with the
+// Login API's claims is for the issuer too, whatever it was narrowed to: its
+// clients have no other token to ask for their user's profile with.
+func (m Minting) userAudience(audience []string, issuer string) []string {
+	if !m.LoginClaims || slices.Contains(audience, issuer) {
+		return audience
+	}
+	return append(slices.Clip(audience), issuer)
 }
 
 func issuance(m Minting, generation uint32, now, expires time.Time, scope, audience []string) events.Issuance {
@@ -101,5 +114,7 @@ func issuance(m Minting, generation uint32, now, expires time.Time, scope, audie
 		Scope:      scope,
 		Audience:   audience,
 		KID:        m.KID,
+
+		LoginClaims: m.LoginClaims,
 	}
 }

@@ -99,7 +99,7 @@ func ExchangeToken(x TokenExchange, m Minting) (*events.TokenExchanged, *Refusal
 	return &events.TokenExchanged{
 		AccessTokenIssued: events.AccessTokenIssued{
 			JTI: m.JTI, Client: x.Client.ID, ClientEpoch: x.Client.Epoch, Subject: x.Subject.Subject,
-			IssuedAt: x.Now.Unix(), Expires: x.end().Unix(), Scope: scope, Audience: audience, KID: m.KID,
+			IssuedAt: x.Now.Unix(), Expires: x.end().Unix(), Scope: scope, Audience: audience, KID: m.KID, LoginClaims: m.LoginClaims,
 		},
 		Grant: x.Subject.Grant, UserEpoch: x.Subject.UserEpoch,
 		Act: x.act(), MayAct: x.mayAct(), Chain: x.chain(),
