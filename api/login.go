@@ -149,7 +149,7 @@ func (s *Server) loginRegister(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.answerCode(c, request, state, user)
+	return s.answerSignedIn(c, request, state, user)
 }
 
 // loginCode checks a user's password and answers with a code.
@@ -162,7 +162,7 @@ func (s *Server) loginCode(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.answerCode(c, request, state, user)
+	return s.answerSignedIn(c, request, state, user)
 }
 
 func (s *Server) login(c echo.Context) (fold.User, error) {
@@ -176,30 +176,44 @@ func (s *Server) login(c echo.Context) (fold.User, error) {
 	return s.authority.Login(c.Request().Context(), body.Username, body.Password, caller(c))
 }
 
-func (s *Server) answerCode(c echo.Context, r authority.AuthorizationRequest, state string, user fold.User) error {
-	code, err := s.authority.OpenWithCode(c.Request().Context(), r, user)
+// answerSignedIn opens the browser's session, and answers with a code.
+func (s *Server) answerSignedIn(c echo.Context, r authority.AuthorizationRequest, state string, user fold.User) error {
+	auth, err := s.signIn(c, user, authority.AMRPassword)
 	if err != nil {
 		return err
 	}
-	return answerLoginURL(c, code, state)
+	location, err := s.authorizeCode(c, r, state, auth)
+	if err != nil {
+		return err
+	}
+	return answerLoginURL(c, location)
 }
 
-// answerLoginURL writes the URL to go to, as one can read and paste it:
-// encoding/json would escape its ampersands.
-func answerLoginURL(c echo.Context, code *authority.Code, state string) error {
+// authorizeCode opens a grant and gives the redirect URI with its code.
+func (s *Server) authorizeCode(c echo.Context, r authority.AuthorizationRequest, state string, auth *authority.Authentication) (location string, err error) {
+	code, err := s.authority.OpenWithCode(c.Request().Context(), r, *auth)
+	if err != nil {
+		return "", err
+	}
 	u, err := url.Parse(code.RedirectURI)
 	if err != nil {
-		return fmt.Errorf("parse the client's redirect URI: %w", err)
+		return "", fmt.Errorf("parse the client's redirect URI: %w", err)
 	}
 	if u.RawQuery != "" {
 		u.RawQuery += "&"
 	}
 	u.RawQuery += "code=" + code.Text + "&state=" + url.QueryEscape(state)
+	return u.String(), nil
+}
+
+// answerLoginURL writes the URL to go to, as one can read and paste it:
+// encoding/json would escape its ampersands.
+func answerLoginURL(c echo.Context, location string) error {
 	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	c.Response().WriteHeader(http.StatusOK)
 	e := json.NewEncoder(c.Response())
 	e.SetEscapeHTML(false)
-	return e.Encode(loginURL{u.String()})
+	return e.Encode(loginURL{location})
 }
 
 // loginToken checks a user's password and answers a first-party public client

@@ -73,6 +73,7 @@ var answers = map[rules.Reason]answer{
 	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
 	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},
 	authority.NoSuchUser:                 {http.StatusNotFound, "not_found", http.StatusNotFound, "003-002", "there is no such user"},
+	authority.NoSession:                  {http.StatusUnauthorized, "login_required", http.StatusUnauthorized, "002-016", "there is no session: sign in"},
 	authority.WrongCredentials:           {http.StatusBadRequest, codeInvalidGrant, http.StatusUnauthorized, "003-001", "wrong username or password"},
 	authority.AccountDisabled:            {http.StatusBadRequest, codeAccessDenied, http.StatusUnauthorized, "010-026", "the account is disabled"},
 	authority.UsernameTaken:              {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-003", "the user name is taken"},

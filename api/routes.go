@@ -26,9 +26,15 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	login.add(http.MethodPost, "/oauth2/user", s.loginRegister)
 	login.add(http.MethodPost, "/oauth2/login", s.loginCode)
 	login.add(http.MethodPost, "/oauth2/login/token", s.loginToken)
+	login.add(http.MethodGet, "/oauth2/sso", s.loginSSO)
+	login.add(http.MethodGet, "/oauth2/logout", s.loginLogout)
 	login.add(http.MethodPost, "/token/validate", s.loginValidate)
 	login.add(http.MethodGet, "/projects/:id/keys", s.loginKeys)
 	login.add(http.MethodGet, "/users/me", s.showMe)
+
+	// A browser is sent here; no script reads it.
+	sent := newSection(e, base+"/api", s.in(loginDialect), noStore, s.limitAddress)
+	sent.add(http.MethodGet, "/oauth2/auth", s.loginAuth)
 }
 
 // adminRoutes is every address of the admin listener.

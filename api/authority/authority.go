@@ -27,6 +27,7 @@ const (
 	ClientAuthenticationFailed rules.Reason = "client_authentication_failed"
 	NoSuchClient               rules.Reason = "no_such_client"
 	NoSuchUser                 rules.Reason = "no_such_user"
+	NoSession                  rules.Reason = "no_session"
 	WrongCredentials           rules.Reason = "wrong_credentials" //nolint:gosec // a reason, no credential
 	AccountDisabled            rules.Reason = "account_disabled"
 	UsernameTaken              rules.Reason = "username_taken"

@@ -28,18 +28,25 @@ type AuthorizationRequest struct {
 	Caller      Caller
 }
 
-func (a *Authority) authorization(r AuthorizationRequest, u fold.User, p events.Partition) rules.Authorization {
+func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p events.Partition) rules.Authorization {
 	now := a.Feed.Now(p)
-	return rules.Authorization{
-		Client: r.Client, User: u, Scope: r.Scope, Audience: r.Audience, RedirectURI: r.RedirectURI,
-		Challenge: r.Challenge, AuthTime: now, AMR: []string{"pwd"}, Now: now, Policy: a.policy(r.Client),
+	made := rules.Authorization{
+		Client: r.Client, User: auth.User, Scope: r.Scope, Audience: r.Audience, RedirectURI: r.RedirectURI,
+		Challenge: r.Challenge, AuthTime: now, AMR: []string{AMRPassword}, Now: now, Policy: a.policy(r.Client),
 	}
+	if s := auth.Session; s.Exists() {
+		made.Session, made.AuthTime, made.AMR = s.ID, time.Unix(s.AuthTime, 0), s.AMR
+	}
+	return made
 }
+
+// AMRPassword is the amr of who gave a password (RFC 8176 §2).
+const AMRPassword = "pwd"
 
 // CheckCodeRequest refuses what is wrong with a request for a code before the
 // user is asked for anything.
 func (a *Authority) CheckCodeRequest(r AuthorizationRequest) error {
-	if _, refusal := a.authorization(r, fold.User{}, 0).CheckCodeRequest(); refusal != nil {
+	if _, refusal := a.authorization(r, Authentication{}, 0).CheckCodeRequest(); refusal != nil {
 		return refusal
 	}
 	return nil
@@ -53,13 +60,13 @@ type Code struct {
 
 // OpenWithCode opens a grant of a user who has authenticated, and gives the
 // code for it.
-func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, u fold.User) (*Code, error) {
+func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, auth Authentication) (*Code, error) {
 	id := a.newGrantID()
 	ring, mac := a.Keys.MAC()
 	if mac == 0 {
 		return nil, unavailable("choose a MAC key", errors.New("none is active here"))
 	}
-	fact, refusal := rules.OpenWithCode(a.authorization(r, u, id.Partition()), rules.Minting{MACKey: mac})
+	fact, refusal := rules.OpenWithCode(a.authorization(r, auth, id.Partition()), rules.Minting{MACKey: mac})
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -67,7 +74,7 @@ func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, u 
 	if err != nil {
 		return nil, fmt.Errorf("render code: %w", err)
 	}
-	if err := a.open(ctx, id, *fact, u, r.Caller); err != nil {
+	if err := a.open(ctx, id, *fact, auth.User, r.Caller); err != nil {
 		return nil, err
 	}
 	return &Code{Text: text, RedirectURI: fact.Code.RedirectURI}, nil
@@ -81,7 +88,7 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 	if err != nil {
 		return nil, err
 	}
-	fact, refusal := rules.OpenWithPassword(a.authorization(r, u, id.Partition()), m, a.origin(id, r.Caller), a.Issuer)
+	fact, refusal := rules.OpenWithPassword(a.authorization(r, Authentication{User: u}, id.Partition()), m, a.origin(id, r.Caller), a.Issuer)
 	if refusal != nil {
 		return nil, refusal
 	}

@@ -142,7 +142,7 @@ func (a *Authority) render(ctx context.Context, g fold.Grant, i events.Issuance,
 	claims := jose.Claims{
 		Issuer: a.Issuer, Subject: g.User, Audience: i.Audience, JTI: i.JTI,
 		IssuedAt: i.IssuedAt, Expires: i.Expires, ClientID: g.Client, Scope: i.Scope,
-		AuthTime: g.AuthTime, AMR: g.AMR, Grant: g.ID, Partition: g.ID.Partition(),
+		AuthTime: g.AuthTime, AMR: g.AMR, Session: g.Session, Grant: g.ID, Partition: g.ID.Partition(),
 		ClientEpoch: g.ClientEpoch, UserEpoch: g.UserEpoch,
 	}
 	if err := a.addLoginClaims(ctx, &claims, i.LoginClaims); err != nil {

@@ -28,6 +28,7 @@ type Settings struct {
 	RefreshIdle         time.Duration `default:"720h" help:"How long a refresh token lives unused."`
 	RefreshAbsolute     time.Duration `default:"2160h" help:"How long a grant lives, however often it is used."`
 	RetryWindow         time.Duration `default:"30s" help:"How long a spent refresh token is answered again with the same successor; 0 is never."`
+	SessionLifetime     time.Duration `default:"24h" help:"How long a person stays signed in at a browser, at most 2160h."`
 	FreshnessBound      time.Duration `default:"1s" help:"How old what a replica knows of revocations may be before it answers 503 rather than accept."`
 
 	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
@@ -46,6 +47,8 @@ const (
 	MaxRetryWindow = 10 * time.Minute
 	// MaxRefreshAbsolute keeps expiries within the 32 bits of a token.
 	MaxRefreshAbsolute = 10 * 365 * 24 * time.Hour
+	// MaxSessionLifetime is 90 days.
+	MaxSessionLifetime = 90 * 24 * time.Hour
 	// MinFreshnessBound leaves time for one append to be read back.
 	MinFreshnessBound = 100 * time.Millisecond
 	// MaxFreshnessBound keeps a revocation from taking longer than a person
@@ -64,6 +67,7 @@ func Default() Settings {
 		RefreshIdle:         p.RefreshIdle,
 		RefreshAbsolute:     p.RefreshAbsolute,
 		RetryWindow:         p.RetryWindow,
+		SessionLifetime:     p.Session,
 		FreshnessBound:      time.Second,
 
 		RegistrationLimit:   limit.Rate{N: 60, Per: time.Minute, Burst: 100},
@@ -80,6 +84,7 @@ func (s Settings) Policy() rules.Policy {
 		RefreshIdle:     s.RefreshIdle,
 		RefreshAbsolute: s.RefreshAbsolute,
 		RetryWindow:     s.RetryWindow,
+		Session:         s.SessionLifetime,
 	}
 }
 
@@ -95,6 +100,7 @@ func (s Settings) Check() error {
 		within("refresh-absolute", s.RefreshAbsolute, time.Second, MaxRefreshAbsolute),
 		named("refresh-idle", validateIdle(s.RefreshIdle, s.RefreshAbsolute)),
 		within("retry-window", s.RetryWindow, 0, MaxRetryWindow),
+		within("session-lifetime", s.SessionLifetime, time.Second, MaxSessionLifetime),
 		within("freshness-bound", s.FreshnessBound, MinFreshnessBound, MaxFreshnessBound),
 	)
 }

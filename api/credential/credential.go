@@ -1,7 +1,8 @@
-// Package credential is the text of authorization codes and refresh tokens.
+// Package credential is the text of authorization codes, refresh tokens and
+// session cookies.
 //
-// Both are self-describing: they name their grant, generation and absolute
-// expiry, and a MAC over all of it proves that this authority rendered them. So
+// All are self-describing: they name their grant or session, generation and
+// absolute expiry, and a MAC over all of it proves that this authority rendered them. So
 // garbage and dead tokens are refused without any I/O, and a refresh token's
 // successor is derived, not stored: the same claims under the same key always
 // give the same bytes. The package is pure.
@@ -30,11 +31,12 @@ type Kind string
 const (
 	Code         Kind = "chc_" // RFC 6749 §4.1.2
 	RefreshToken Kind = "chr_" // RFC 6749 §1.5
+	Session      Kind = "chs_" // what a browser proves a session with
 )
 
 // KindOf tells by its prefix what text claims to be. It proves nothing.
 func KindOf(text string) (Kind, bool) {
-	for _, k := range [...]Kind{Code, RefreshToken} {
+	for _, k := range [...]Kind{Code, RefreshToken, Session} {
 		if strings.HasPrefix(text, string(k)) {
 			return k, true
 		}
@@ -44,9 +46,10 @@ func KindOf(text string) (Kind, bool) {
 
 // Claims are what a credential says.
 type Claims struct {
+	// Grant is the session's id where the credential is a session's.
 	Grant events.GrantID
 	// Generation is the refresh token's place in its grant, from 1. It is 0 for
-	// a code.
+	// a code and for a session.
 	Generation uint32
 	// Expires is the absolute end in Unix seconds, below 2^32.
 	Expires int64
@@ -127,11 +130,11 @@ func (c Claims) check(k Kind) error {
 		return errors.New("expiry does not fit 32 bits")
 	}
 	switch {
-	case k == Code && c.Generation != 0:
-		return errors.New("a code has no generation")
+	case (k == Code || k == Session) && c.Generation != 0:
+		return errors.New("only a refresh token has a generation")
 	case k == RefreshToken && c.Generation == 0:
 		return errors.New("a refresh token has a generation")
-	case k != Code && k != RefreshToken:
+	case k != Code && k != RefreshToken && k != Session:
 		return errors.New("unknown kind")
 	}
 	return nil

@@ -28,6 +28,8 @@ type Claims struct {
 	Scope     Scope    // scope
 	AuthTime  int64    // auth_time
 	AMR       []string // amr
+	// Session is the one that the grant was opened in (sid), if any.
+	Session events.SessionID
 
 	// Grant is the grant the token comes from (grant), also by exchanges; none
 	// for client credentials.
@@ -95,6 +97,7 @@ func (c *Claims) table() []claim {
 		{"scope", &c.Scope, optional},
 		{"auth_time", &c.AuthTime, optional},
 		{"amr", &c.AMR, optional},
+		{"sid", &c.Session, optional},
 		{"grant", &c.Grant, optional},
 		{"part", &c.Partition, present},
 		{"cep", &c.ClientEpoch, optional},

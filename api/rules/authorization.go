@@ -30,8 +30,10 @@ type Authorization struct {
 	Challenge string
 	AuthTime  time.Time
 	AMR       []string
-	Now       time.Time
-	Policy    Policy
+	// Session is the one that the user authorizes in, if any.
+	Session events.SessionID
+	Now     time.Time
+	Policy  Policy
 }
 
 // Redirect is the redirect URI in force: the one asked for if it is registered
@@ -170,6 +172,7 @@ func (a Authorization) open() (*events.GrantOpened, *Refusal) {
 		AMR:         a.AMR,
 		Expires:     a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
 		Refreshable: wantsRefresh(scope),
+		Session:     a.Session,
 	}, nil
 }
 

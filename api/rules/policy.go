@@ -25,6 +25,9 @@ type Policy struct {
 	// RetryWindow is how long after a rotation the spent token is answered
 	// again with the same successor. 0 is never.
 	RetryWindow time.Duration
+	// Session is how long a person stays signed in at a browser. It is the
+	// installation's alone.
+	Session time.Duration
 }
 
 // DefaultPolicy is that of an installation that configures none.
@@ -35,6 +38,7 @@ func DefaultPolicy() Policy {
 		RefreshIdle:     30 * 24 * time.Hour,
 		RefreshAbsolute: 90 * 24 * time.Hour,
 		RetryWindow:     30 * time.Second,
+		Session:         24 * time.Hour,
 	}
 }
 

@@ -1,0 +1,25 @@
+package rules
+
+import (
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/fold"
+)
+
+// OpenSession is the session of a user who has just authenticated, by the
+// methods of amr (RFC 8176).
+func OpenSession(u fold.User, amr []string, p Policy, macKey uint8, now time.Time) events.SessionOpened {
+	return events.SessionOpened{
+		User: u.ID, UserEpoch: u.Epoch, AuthTime: now.Unix(), AMR: amr,
+		Expires: now.Add(p.Session).Unix(), MACKey: macKey,
+	}
+}
+
+// SessionInForce reports whether a session still stands for its user: it
+// neither ended nor expired, and the user was neither disabled nor cut off
+// since.
+func SessionInForce(s fold.Session, u fold.User, now time.Time) bool {
+	return s.Exists() && !s.Ended && now.Unix() < s.Expires &&
+		u.Exists() && !u.Disabled && s.UserEpoch >= u.Epoch
+}
