@@ -196,7 +196,10 @@ func loginRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 	badBearer := bearerless
 	bearerless.login = func() apitest.Answer { return request{method: http.MethodGet, path: mePath}.send(t, r.URL) }
 	badBearer.login = func() apitest.Answer { return me(t, r, planted) }
+	sessionless := told{401, "login_required", 401, "002-016", "", nil, nil, ""}
+	sessionless.login = func() apitest.Answer { return ssoAt(t, r) }
 	return map[rules.Reason]told{
+		authority.NoSession:         sessionless,
 		"no_such_project":           noProject,
 		authority.InvalidToken:      invalidToken,
 		authority.WrongCredentials:  row("invalid_grant", 401, "003-001", "", loginPath, nil, []string{"password", planted}),

@@ -112,6 +112,12 @@ func (h *haul) succeed() {
 	bob := map[string]string{"username": "planted-user", "password": "planted-password", "email": "planted-mail@example.com"}
 	registered := r.JSON(h, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)
 	h.plant("code", apitest.CodeOf(h, registered))
+	cookie := sessionCookie(h, registered)
+	h.plant("session", cookie.Value)
+	h.plant("session proof", cookie.Value[len(cookie.Value)-40:])
+	h.plant("code", apitest.CodeOf(h, ssoAt(h, r, cookie)))
+	h.failed(ssoAt(h, r, cookie, cookie))
+	h.failed(ssoAt(h, r, &http.Cookie{Name: cookie.Name, Value: cookie.Value + "A"}))
 	h.plant("password", bob["password"])
 	made := register(h, r, map[string]any{"client_id": "planted"})
 	h.plant("client secret", made.Secret)

@@ -69,7 +69,7 @@ func (s *Server) sessionCookieName() string {
 
 // setSessionCookie sets the cookie, or with a time that is past drops it.
 func (s *Server) setSessionCookie(c echo.Context, text string, expires time.Time) {
-	c.SetCookie(&http.Cookie{
+	c.SetCookie(&http.Cookie{ //nolint:gosec // Secure but for an issuer on loopback
 		Name: s.sessionCookieName(), Value: text, Path: "/", Expires: expires,
 		HttpOnly: true, Secure: s.isSecure(), SameSite: http.SameSiteLaxMode,
 	})

@@ -35,11 +35,14 @@ func (a Answer) Text(name string) string {
 	return text
 }
 
-// Do sends a request and reads its answer. It may be called from any
+// A browser would follow redirects; tests look at them.
+var transport = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// Do sends a request and reads its answer, also if that is a redirect. It may be called from any
 // goroutine; where there is no answer the test has failed, and it is zero.
 func Do(t testing.TB, r *http.Request) Answer {
 	t.Helper()
-	response, err := http.DefaultClient.Do(r) //nolint:gosec // to the test's own server
+	response, err := transport.Do(r) //nolint:gosec // to the test's own server
 	if err != nil {
 		t.Error(err)
 		return Answer{}
