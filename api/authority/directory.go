@@ -2,8 +2,6 @@ package authority
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,18 +17,6 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// A person is everything personal there is about a user. It is kept in a
-// bucket and never in the log, so deleting the record erases the person.
-type person struct {
-	Username string `json:"username"`
-	Email    string `json:"email,omitempty"`
-	// Password is an argon2id PHC string.
-	Password string `json:"password"`
-	// OriginKey is the private half, encrypted, of the key that origins of the
-	// person's requests are sealed for.
-	OriginKey []byte `json:"origin_key"`
-}
-
 // A claim reserves a user name. It counts once its user has registered.
 type claim struct {
 	User string `json:"user"`
@@ -39,17 +25,6 @@ type claim struct {
 // claimTimeout is how long a registration may take. A claim without a user
 // after it is left over from a crash and may be taken.
 const claimTimeout = time.Minute
-
-// records is the bucket behind the directory: names under a hash, persons under
-// the user's id, and what is private of clients.
-type records struct{ bucket jetstream.KeyValue }
-
-func nameKey(username string) string {
-	sum := sha256.Sum256([]byte(username))
-	return "name." + hex.EncodeToString(sum[:])
-}
-
-func personKey(user string) string { return "person." + user }
 
 // Registration is a new user, as it was sent.
 type Registration struct {
@@ -77,7 +52,7 @@ func (a *Authority) Register(ctx context.Context, r Registration, caller Caller)
 		return fold.User{}, err
 	}
 	record := person{Username: r.Username, Email: r.Email, Password: hash, OriginKey: private}
-	if err := a.records.put(ctx, id, record); err != nil {
+	if err := a.records.create(ctx, id, record); err != nil {
 		return fold.User{}, unavailable("write the person's record", err)
 	}
 	e := a.event(a.Log.Realm().UserSubject(id), caller.meta(userActor(id)), events.UserRegistered{OriginKey: public})
@@ -124,7 +99,7 @@ func (a *Authority) claimName(ctx context.Context, username, id string) error {
 	if holder.Exists() || a.Feed.Now(0).Sub(entry.Created()) < claimTimeout {
 		return taken
 	}
-	if _, err = a.records.bucket.Update(ctx, key, value, entry.Revision()); errors.Is(err, jetstream.ErrKeyExists) {
+	if _, err = a.records.bucket.Update(ctx, key, value, entry.Revision()); errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return taken
 	}
 	return wrapUnavailable("take over a left claim", err)
@@ -179,12 +154,16 @@ func (a *Authority) login(ctx context.Context, username string, password secret.
 	return user, nil
 }
 
-// rehash stores the password under today's cost. It is worth no failed login.
-func (a *Authority) rehash(ctx context.Context, user string, record person, password secret.Secret) {
+// rehash stores the password under today's cost, unless it was changed
+// meanwhile. It is worth no failed login.
+func (a *Authority) rehash(ctx context.Context, user string, verified person, password secret.Secret) {
 	hash, err := a.Passwords.Hash(ctx, password)
 	if err == nil {
-		record.Password = hash
-		err = a.records.put(ctx, user, record)
+		_, err = a.records.update(ctx, user, func(p *person) {
+			if p.Password == verified.Password {
+				p.Password = hash
+			}
+		})
 	}
 	if err != nil {
 		a.Logger.Warn("a password keeps its old hash", "user", user, "error", err)
@@ -205,33 +184,4 @@ func (a *Authority) find(ctx context.Context, username string) (fold.User, perso
 	}
 	user, err := a.user(ctx, held.User)
 	return user, record, err
-}
-
-func (r *records) put(ctx context.Context, user string, record person) error {
-	value, err := json.Marshal(record) //nolint:gosec // the password is a hash, and this is where it is kept
-	if err != nil {
-		return fmt.Errorf("encode record: %w", err)
-	}
-	_, err = r.bucket.Put(ctx, personKey(user), value)
-	return err
-}
-
-// person is the record of a user, unless it was erased.
-func (r *records) person(ctx context.Context, user string) (record person, found bool, err error) {
-	found, err = r.get(ctx, personKey(user), &record)
-	return record, found, err
-}
-
-func (r *records) get(ctx context.Context, key string, v any) (found bool, err error) {
-	entry, err := r.bucket.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, unavailable("read the directory", err)
-	}
-	if err := json.Unmarshal(entry.Value(), v); err != nil {
-		return false, fmt.Errorf("decode a record of the directory: %w", err)
-	}
-	return true, nil
 }
