@@ -17,6 +17,7 @@ const (
 	manyAuthentications  rules.Reason = "several_client_authentications"
 	unsupportedGrantType rules.Reason = "unsupported_grant_type"
 	unsupportedResponse  rules.Reason = "unsupported_response_type"
+	unknownMember        rules.Reason = "unknown_member"
 	stateTooShort        rules.Reason = "state_too_short"
 	noRoute              rules.Reason = "no_route"
 	noProject            rules.Reason = "no_such_project"
@@ -63,6 +64,7 @@ var answers = map[rules.Reason]answer{
 	manyAuthentications:  {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "more than one client authentication method"},
 	unsupportedGrantType: {http.StatusBadRequest, codeUnsupportedGrant, http.StatusBadRequest, "0", "not a grant type of this server"},
 	unsupportedResponse:  {http.StatusBadRequest, "unsupported_response_type", http.StatusBadRequest, "0", "not a response type of this server"},
+	unknownMember:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "nothing that can be set here"},
 	stateTooShort:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-022", "missing or shorter than 8 characters"},
 	noRoute:              {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
 	noProject:            {http.StatusNotFound, "not_found", http.StatusNotFound, "003-019", "there is no such project"},

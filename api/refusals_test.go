@@ -195,6 +195,9 @@ func loginRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 	bearerless := told{401, "invalid_token", 401, "002-016", "", nil, nil, ""}
 	badBearer := bearerless
 	bearerless.login = func() apitest.Answer { return request{method: http.MethodGet, path: mePath}.send(t, r.URL) }
+	unknown := told{400, "invalid_request", 400, "0", "username", nil, nil, ""}
+	spas := r.Tokens(t, apitest.DemoSPA, "read").Text("access_token")
+	unknown.login = func() apitest.Answer { return patchMe(t, r, spas, map[string]any{"username": planted}) }
 	badBearer.login = func() apitest.Answer { return me(t, r, planted) }
 	sessionless := told{401, "login_required", 401, "002-016", "", nil, nil, ""}
 	sessionless.login = func() apitest.Answer { return ssoAt(t, r) }
@@ -208,6 +211,7 @@ func loginRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 		authority.NoSuchClient:      row("invalid_request", 404, "003-061", "client_id", loginPath, []string{"client_id", planted + "3"}, nil),
 		"bearer_token_required":     bearerless,
 		rules.InvalidBearer:         badBearer,
+		"unknown_member":            unknown,
 		authority.NoSuchUser:        {404, "not_found", 404, "003-002", "", nil, nil, ""},
 		"unsupported_response_type": row("unsupported_response_type", 400, "0", "response_type", loginPath, []string{"response_type", planted}, nil),
 		"state_too_short":           row("invalid_request", 400, "010-022", "state", loginPath, []string{"state", planted}, nil),

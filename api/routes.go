@@ -31,6 +31,7 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	login.add(http.MethodPost, "/token/validate", s.loginValidate)
 	login.add(http.MethodGet, "/projects/:id/keys", s.loginKeys)
 	login.add(http.MethodGet, "/users/me", s.showMe)
+	login.add(http.MethodPatch, "/users/me", s.changeMe)
 
 	// A browser is sent here; no script reads it.
 	sent := newSection(e, base+"/api", s.in(loginDialect), noStore, s.limitAddress)
