@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	corsMethods = "GET, POST"
+	corsMethods = "GET, PATCH, POST"
 	// corsMaxAge, in seconds, is how long a browser may remember a preflight.
 	corsMaxAge = "600"
 	// corsExposed are the headers of an answer that a script may read.
@@ -110,5 +110,6 @@ func isClientHeader(name string) bool {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return false
 	}
-	return name == "content-type" || name == "authorization" || strings.HasPrefix(name, "x-engine") || strings.HasPrefix(name, "x-sdk")
+	return name == "content-type" || name == "authorization" || name == serverAuthorization ||
+		strings.HasPrefix(name, "x-engine") || strings.HasPrefix(name, "x-sdk")
 }

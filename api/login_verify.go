@@ -15,10 +15,13 @@ import (
 )
 
 // loginValidate answers 204 for an access token that is valid now, revocation
-// included.
+// included. A server that asks may say who it is.
 func (s *Server) loginValidate(c echo.Context) error {
 	if refusal := checkQuery(c.Request()); refusal != nil {
 		return asError(refusal)
+	}
+	if err := s.checkServer(c); err != nil {
+		return err
 	}
 	var body struct {
 		Token secret.Secret `json:"token"`

@@ -108,6 +108,11 @@ func (h *haul) succeed() {
 	acting := h.took(r.Token(h, apitest.DemoService, "grant_type", "client_credentials")).Text("access_token")
 	alices := h.took(r.JSON(h, passwordPath+"?client_id=demo-spa&scope=read", alice)).Text("access_token")
 	h.took(swap(h, r, exchanger(h, r, nil, nil), alices, actingBy(acting)...))
+	wantOK(h, patchMe(h, r, alices, map[string]any{"nickname": "planted-user, called so"}))
+	wantValid(h, request{
+		path: validatePath, contentType: "application/json", body: `{"token":"` + alices + `"}`,
+		header: []string{"X-Server-Authorization", acting},
+	}.send(h, r.URL))
 	h.took(r.JSON(h, passwordPath+"?client_id=demo-spa&scope=read+offline", alice))
 	bob := map[string]string{"username": "planted-user", "password": "planted-password", "email": "planted-mail@example.com"}
 	registered := r.JSON(h, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)
@@ -160,6 +165,11 @@ func (h *haul) fail() {
 	h.failed(swap(h, r, exchanges, refresh))
 	h.failed(swap(h, r, exchanges, access, actingBy(access)...)) // revoked by the reuse
 	h.failed(swap(h, r, exchanges, access, "actor_token", refresh))
+	h.failed(me(h, r, access))
+	h.failed(request{
+		path: validatePath, contentType: "application/json", body: `{"token":"` + access + `"}`,
+		header: []string{"X-Server-Authorization", access},
+	}.send(h, r.URL))
 	q := "?" + apitest.CodeQuery("demo-spa", "read").Encode()
 	for _, path := range []string{loginPath + q, registerPath + q, passwordPath + "?client_id=demo-spa"} {
 		h.failed(r.JSON(h, path, map[string]string{"username": "alice", "password": "planted-wrong-password", "email": "alice@example.com"}))

@@ -2,7 +2,7 @@ package rules
 
 import "slices"
 
-// InvalidBearer refuses an access token at an endpoint of the authority's own.
+// InvalidBearer refuses an access token that came with a request, in a header.
 const InvalidBearer Reason = "invalid_bearer_token"
 
 // CheckBearer decides whether an active access token opens what the authority
@@ -17,6 +17,15 @@ func CheckBearer(p Presented, issuer string) *Refusal {
 		return refuse(InvalidBearer, "", "not a user's")
 	case p.Act != nil || len(p.Chain) > 0:
 		return refuse(InvalidBearer, "", "made from another token")
+	}
+	return nil
+}
+
+// CheckServerToken decides whether an active access token is one that a client
+// got by its own credentials, the Login API's server token.
+func CheckServerToken(p Presented) *Refusal {
+	if !p.isClientsOwn() {
+		return refuse(InvalidBearer, "", "not a client's own token")
 	}
 	return nil
 }

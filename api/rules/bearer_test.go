@@ -30,3 +30,13 @@ func TestCheckBearer(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckServerToken(t *testing.T) {
+	own := rules.Presented{Subject: "web", Client: "web"}
+	wantRefusal(t, rules.CheckServerToken(own), "")
+	users, passed := own, own
+	users.Grant, users.Subject = events.NewGrantID(0, [16]byte{1: 1}), alice().ID
+	passed.Chain = []events.Ancestor{{JTI: "root", Client: "web"}}
+	wantRefusal(t, rules.CheckServerToken(users), rules.InvalidBearer)
+	wantRefusal(t, rules.CheckServerToken(passed), rules.InvalidBearer)
+}
