@@ -1,7 +1,10 @@
 package api_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +102,39 @@ func TestCutOff(t *testing.T) {
 	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
 	if n := strings.Count(log, "user.cut_off.v1"); n != 2 || !strings.Contains(log, "admin_request") {
 		t.Errorf("%d cut-offs in the log", n)
+	}
+}
+
+// TestWhoCutOff is in the event: the administrator, or the user with the sealed
+// origin of the request.
+func TestWhoCutOff(t *testing.T) {
+	r := single(t)
+	tokens := r.Tokens(t, apitest.DemoSPA, "read")
+	user := subject(t, tokens)
+	signOut := request{method: http.MethodGet, path: "/api/oauth2/logout?sessions=all", header: bearer(tokens.Text("access_token"))}
+	if a := signOut.send(t, r.URL); a.Status != http.StatusNoContent {
+		t.Fatalf("sign out: %d %s", a.Status, a.Body)
+	}
+	wantOK(t, r.Admin(t, http.MethodPost, "/users/"+user+"/cut-off", nil))
+	type cutOff struct {
+		actor, reason string
+		sealed        bool
+	}
+	var got []cutOff
+	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events", nil).Body) {
+		var e struct {
+			Type, Subject string
+			Meta          struct{ Actor, Origin string }
+			Data          struct{ Reason string }
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == "user.cut_off.v1" && e.Subject == "main.user."+user {
+			got = append(got, cutOff{e.Meta.Actor, e.Data.Reason, e.Meta.Origin != ""})
+		}
+	}
+	if want := []cutOff{{"user:" + user, "user_request", true}, {"admin", "admin_request", false}}; !slices.Equal(got, want) {
+		t.Errorf("cut-offs %v, want %v", got, want)
 	}
 }

@@ -113,7 +113,7 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 		case err != nil:
 			return err
 		case !active:
-			return &rules.Refusal{Reason: t.reason, Parameter: t.parameter, Detail: "it was revoked, or its client or user disabled"}
+			return &rules.Refusal{Reason: t.reason, Parameter: t.parameter, Detail: "it was revoked, its client or user disabled, or its user cut off"}
 		}
 	}
 	return nil

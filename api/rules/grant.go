@@ -33,7 +33,7 @@ func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
 	case h.User.Disabled:
 		return refuse(reason, "", "the user is disabled")
 	case g.UserEpoch < h.User.Epoch:
-		return refuse(reason, "", "the user was disabled since")
+		return refuse(reason, "", "the user was disabled or cut off since")
 	case !now.Before(grantEnd(g, h.Policy)):
 		return refuse(reason, "", "grant expired")
 	}
