@@ -109,7 +109,7 @@ func (s *Server) codeRequest(c echo.Context) (authority.AuthorizationRequest, st
 
 func (s *Server) authorizationRequest(c echo.Context, f form) (authority.AuthorizationRequest, error) {
 	request := authority.AuthorizationRequest{
-		RedirectURI: f.get("redirect_uri"), Challenge: f.get("code_challenge"), Caller: caller(c),
+		RedirectURI: f.get("redirect_uri"), Challenge: f.get("code_challenge"), Nonce: f.get("nonce"), Caller: caller(c),
 	}
 	id, refusal := f.require("client_id")
 	if refusal != nil {

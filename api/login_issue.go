@@ -15,6 +15,7 @@ type loginTokens struct {
 	AccessToken  string `json:"access_token"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"`
 	Scope        string `json:"scope"`
 	TokenType    string `json:"token_type"`
 }
@@ -24,6 +25,7 @@ func newLoginTokens(t *authority.Tokens) loginTokens {
 		AccessToken:  t.AccessToken,
 		ExpiresIn:    t.ExpiresIn,
 		RefreshToken: t.RefreshToken,
+		IDToken:      t.IDToken,
 		Scope:        strings.Join(t.Scope, " "),
 		TokenType:    "bearer",
 	}

@@ -26,7 +26,7 @@ const (
 // know this.
 func (s *Server) signIn(c echo.Context, user fold.User, methods ...string) (*authority.Authentication, error) {
 	ctx := c.Request().Context()
-	auth, text, err := s.authority.OpenSession(ctx, user, methods, caller(c))
+	auth, text, err := s.authority.OpenSession(ctx, user, methods, "", caller(c))
 	if err != nil {
 		return nil, err
 	}

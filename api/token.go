@@ -20,6 +20,7 @@ type tokenResponse struct {
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"` // OIDC Core §3.1.3.3
 	Scope        string `json:"scope,omitempty"`
 	// IssuedTokenType is RFC 8693 §2.2.1's.
 	IssuedTokenType string `json:"issued_token_type,omitempty"`
@@ -31,6 +32,7 @@ func newTokenResponse(t *authority.Tokens) tokenResponse {
 		TokenType:    "Bearer",
 		ExpiresIn:    t.ExpiresIn,
 		RefreshToken: t.RefreshToken,
+		IDToken:      t.IDToken,
 		Scope:        strings.Join(t.Scope, " "),
 
 		IssuedTokenType: t.Type,

@@ -77,6 +77,10 @@ type GrantOpened struct {
 	Issued      *Issuance `json:"issued,omitempty"`
 	// Session is the session that the user authorized the client in, if any.
 	Session SessionID `json:"session,omitzero"`
+	// ACR is the level of the authentication, where one is claimed, and Nonce
+	// what ties the first ID token to the client's request (OIDC Core §2).
+	ACR   string `json:"acr,omitempty"`
+	Nonce string `json:"nonce,omitempty"`
 }
 
 // Type is grant.opened.v1.
@@ -210,6 +214,8 @@ type SessionOpened struct {
 	Expires int64 `json:"exp"`
 	// MACKey is the id of the key that authenticates the session's cookie.
 	MACKey uint8 `json:"mac"`
+	// ACR is the level of the authentication, where one is claimed.
+	ACR string `json:"acr,omitempty"`
 }
 
 // Type is session.opened.v1.

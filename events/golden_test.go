@@ -91,6 +91,7 @@ func samples() map[string]events.Fact {
 	opened.Session = grantID()
 	byName["grant.opened.v1+session"] = opened
 	addLoginClaims(byName, opened, issuance)
+	addOpenID(byName)
 	settings.TokenExchange = events.ExchangeSettings{
 		Impersonation: true, Delegation: true, Public: true, Audiences: []string{"https://files.example"}, MaxDepth: 3, MayAct: "gateway",
 	}
@@ -118,6 +119,15 @@ func addLoginClaims(byName map[string]events.Fact, opened events.GrantOpened, i 
 	byName["refresh_token.rotated.v1+login_claims"] = events.RefreshTokenRotated{Issuance: i}
 	byName["access_token.issued.v1+login_claims"] = issued
 	byName["token.exchanged.v1+login_claims"] = swapped
+}
+
+func addOpenID(byName map[string]events.Fact) {
+	opened := byName["grant.opened.v1+session+login_claims"].(events.GrantOpened)
+	opened.ACR, opened.Nonce = "urn:example:silver", "n-0S6_WzA2Mj"
+	byName["grant.opened.v1+session+openid"] = opened
+	session := byName["session.opened.v1"].(events.SessionOpened)
+	session.ACR = "urn:example:silver"
+	byName["session.opened.v1+acr"] = session
 }
 
 func exchanged() events.TokenExchanged {

@@ -23,6 +23,8 @@ type AuthorizationRequest struct {
 	Audience    []string
 	// Challenge is the PKCE S256 challenge, or empty.
 	Challenge string
+	// Nonce is for the ID token (OIDC Core §3.1.2.1), or empty.
+	Nonce string
 	// LoginClaims is as in TokenRequest, where tokens are given at once.
 	LoginClaims bool
 	Caller      Caller
@@ -32,10 +34,10 @@ func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p
 	now := a.Feed.Now(p)
 	made := rules.Authorization{
 		Client: r.Client, User: auth.User, Scope: r.Scope, Audience: r.Audience, RedirectURI: r.RedirectURI,
-		Challenge: r.Challenge, AuthTime: now, AMR: []string{AMRPassword}, Now: now, Policy: a.policy(r.Client),
+		Challenge: r.Challenge, Nonce: r.Nonce, AuthTime: now, AMR: []string{AMRPassword}, Now: now, Policy: a.policy(r.Client),
 	}
 	if s := auth.Session; s.Exists() {
-		made.Session, made.AuthTime, made.AMR = s.ID, time.Unix(s.AuthTime, 0), s.AMR
+		made.Session, made.AuthTime, made.AMR, made.ACR = s.ID, time.Unix(s.AuthTime, 0), s.AMR, s.ACR
 	}
 	return made
 }
@@ -94,7 +96,7 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 	}
 	g := fold.Grant{
 		ID: id, Client: fact.Client, User: fact.User, ClientEpoch: fact.ClientEpoch, UserEpoch: fact.UserEpoch,
-		AuthTime: fact.AuthTime, AMR: fact.AMR, Expires: fact.Expires,
+		AuthTime: fact.AuthTime, AMR: fact.AMR, ACR: fact.ACR, Nonce: fact.Nonce, Expires: fact.Expires,
 	}
 	tokens, err := a.render(ctx, g, *fact.Issued, time.Unix(fact.Issued.IssuedAt, 0))
 	if err != nil {

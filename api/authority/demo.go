@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
@@ -28,17 +29,18 @@ type demoClient struct {
 
 func demoClients() []demoClient {
 	scope := []string{"read", "write"}
+	people := append(slices.Clone(scope), rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail)
 	code := []string{rules.GrantAuthorizationCode, rules.GrantRefreshToken}
 	return []demoClient{
 		{"demo-service", DemoServiceSecret, events.ClientSettings{
 			Name: "Demo service", GrantTypes: []string{rules.GrantClientCredentials}, Scope: scope, IntrospectAny: true,
 		}},
 		{"demo-web", DemoWebSecret, events.ClientSettings{
-			Name: "Demo web application", GrantTypes: code, RedirectURIs: []string{DemoRedirect}, Scope: scope,
+			Name: "Demo web application", GrantTypes: code, RedirectURIs: []string{DemoRedirect}, Scope: people,
 		}},
 		{"demo-spa", "", events.ClientSettings{
 			Name: "Demo single-page application", Public: true, GrantTypes: code, RedirectURIs: []string{DemoRedirect},
-			Scope: scope, RequirePKCE: true, PasswordLogin: true,
+			Scope: people, RequirePKCE: true, PasswordLogin: true,
 		}},
 	}
 }

@@ -21,15 +21,15 @@ type Authentication struct {
 }
 
 // OpenSession signs in a user who has just proved to be that one, by the
-// methods of amr. The text proves the session from now on; only the user's
+// methods of amr and to the level of acr, which is empty where none is claimed. The text proves the session from now on; only the user's
 // browser may hold it.
-func (a *Authority) OpenSession(ctx context.Context, u fold.User, amr []string, caller Caller) (auth *Authentication, text string, err error) {
+func (a *Authority) OpenSession(ctx context.Context, u fold.User, amr []string, acr string, caller Caller) (auth *Authentication, text string, err error) {
 	id := a.newGrantID()
 	ring, mac := a.Keys.MAC()
 	if mac == 0 {
 		return nil, "", unavailable("choose a MAC key", errors.New("none is active here"))
 	}
-	fact := rules.OpenSession(u, amr, a.Policy, mac, a.Feed.Now(id.Partition()))
+	fact := rules.OpenSession(u, amr, acr, a.Policy, mac, a.Feed.Now(id.Partition()))
 	text, err = ring.Render(credential.Session, credential.Claims{Grant: id, Expires: fact.Expires, MACKey: mac})
 	if err != nil {
 		return nil, "", fmt.Errorf("render session: %w", err)

@@ -20,6 +20,8 @@ type Tokens struct {
 	AccessToken string
 	// RefreshToken is empty where none is issued.
 	RefreshToken string
+	// IDToken is empty where openid is not in the scope.
+	IDToken string
 	// ExpiresIn is the rest of the access token's life, in whole seconds.
 	ExpiresIn int64
 	Scope     []string
@@ -153,6 +155,9 @@ func (a *Authority) render(ctx context.Context, g fold.Grant, i events.Issuance,
 		return nil, err
 	}
 	t := &Tokens{AccessToken: text, ExpiresIn: max(0, i.Expires-now.Unix()), Scope: i.Scope}
+	if t.IDToken, err = a.idToken(g, i, text); err != nil {
+		return nil, err
+	}
 	if i.HasRefresh() {
 		ring, _ := a.Keys.MAC()
 		t.RefreshToken, err = ring.Render(credential.RefreshToken, credential.Claims{

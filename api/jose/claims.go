@@ -129,18 +129,28 @@ func Sign(k SigningKey, c Claims) (string, error) {
 			payload[cl.name] = cl.field
 		}
 	}
-	method := k.public.Alg.method()
-	if method == nil {
-		return "", errors.New("signing an access token: no key")
-	}
-	token := jwt.NewWithClaims(method, payload)
-	token.Header["typ"], token.Header["kid"] = "at+jwt", k.public.ID
-	text, err := token.SignedString(k.private)
+	text, err := k.sign("at+jwt", payload)
 	if err != nil {
 		return "", fmt.Errorf("signing an access token: %w", err)
 	}
+	return text, nil
+}
+
+// sign makes a JWT. Its typ keeps one kind of token from passing for another
+// (RFC 8725 §3.11).
+func (k SigningKey) sign(typ string, payload jwt.MapClaims) (string, error) {
+	method := k.public.Alg.method()
+	if method == nil {
+		return "", errors.New("no key")
+	}
+	token := jwt.NewWithClaims(method, payload)
+	token.Header["typ"], token.Header["kid"] = typ, k.public.ID
+	text, err := token.SignedString(k.private)
+	if err != nil {
+		return "", err
+	}
 	if len(text) > MaxSize {
-		return "", fmt.Errorf("signing an access token: over %d bytes", MaxSize)
+		return "", fmt.Errorf("over %d bytes", MaxSize)
 	}
 	return text, nil
 }

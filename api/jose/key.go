@@ -1,7 +1,7 @@
-// Package jose signs and verifies access tokens: RFC 9068 JWTs under ES256,
-// RS256 or EdDSA. It is the only package that imports golang-jwt, which does
-// the cryptography; everything around it is stricter than the library, because
-// the only tokens to accept are those this authority made.
+// Package jose signs and verifies access tokens, RFC 9068 JWTs under ES256,
+// RS256 or EdDSA, and signs ID tokens. It is the only package that imports
+// golang-jwt, which does the cryptography; everything around it is stricter than
+// the library, because the only tokens to accept are those this authority made.
 package jose
 
 import (

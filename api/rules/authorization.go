@@ -17,6 +17,9 @@ const (
 	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // a name, no credential
 )
 
+// maxNonce bounds, in bytes, what a grant keeps of a client's nonce.
+const maxNonce = 512
+
 // An Authorization is a resource owner's yes to a client, before any token.
 type Authorization struct {
 	Client fold.Client
@@ -28,8 +31,12 @@ type Authorization struct {
 	RedirectURI string
 	// Challenge is the PKCE S256 challenge, checked by ParseChallenge.
 	Challenge string
-	AuthTime  time.Time
-	AMR       []string
+	// Nonce, AuthTime, AMR and ACR are for the ID token (OIDC Core §2); Nonce and
+	// ACR may be empty.
+	Nonce    string
+	AuthTime time.Time
+	AMR      []string
+	ACR      string
 	// Session is the one that the user authorizes in, if any.
 	Session events.SessionID
 	Now     time.Time
@@ -109,6 +116,8 @@ func (a Authorization) CheckCodeRequest() (redirect string, refusal *Refusal) {
 		return "", refuse(UnauthorizedClient, "response_type", "the client may not ask for codes")
 	case a.Challenge == "" && (a.Client.Public || a.Client.RequirePKCE):
 		return "", refuse(ChallengeRequired, "code_challenge", "")
+	case len(a.Nonce) > maxNonce:
+		return "", refuse(BadParameter, "nonce", "too long")
 	}
 	if _, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
 		return "", refusal
@@ -135,7 +144,7 @@ func OpenWithPassword(a Authorization, m Minting, origin, issuer string) (*event
 	if refusal != nil {
 		return nil, refusal
 	}
-	i := issuance(m, 1, a.Now, earlier(expires, opened.Expires), opened.Scope, m.userAudience(audience, issuer))
+	i := issuance(m, 1, a.Now, earlier(expires, opened.Expires), opened.Scope, m.userAudience(opened.Scope, audience, issuer))
 	i.Origin = origin
 	if opened.Refreshable {
 		i.MACKey = m.MACKey
@@ -161,6 +170,9 @@ func (a Authorization) open() (*events.GrantOpened, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
+	if len(a.Nonce) > maxNonce {
+		return nil, refuse(BadParameter, "nonce", "too long")
+	}
 	return &events.GrantOpened{
 		Client:      a.Client.ID,
 		User:        a.User.ID,
@@ -170,6 +182,8 @@ func (a Authorization) open() (*events.GrantOpened, *Refusal) {
 		UserEpoch:   a.User.Epoch,
 		AuthTime:    a.AuthTime.Unix(),
 		AMR:         a.AMR,
+		ACR:         a.ACR,
+		Nonce:       a.Nonce,
 		Expires:     a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
 		Refreshable: wantsRefresh(scope),
 		Session:     a.Session,

@@ -56,7 +56,7 @@ func RedeemCode(g fold.Grant, x CodeExchange, m Minting) Outcome {
 	if refusal != nil {
 		return refused(refusal)
 	}
-	i := issuance(m, 1, x.Now, accessTokenEnd(g, x.Policy, x.Now), scope, m.userAudience(audience, x.Issuer))
+	i := issuance(m, 1, x.Now, accessTokenEnd(g, x.Policy, x.Now), scope, m.userAudience(scope, audience, x.Issuer))
 	if g.Refreshable && slices.Contains(x.Client.GrantTypes, GrantRefreshToken) {
 		i.MACKey = m.MACKey
 		i.Origin = x.Origin

@@ -25,7 +25,7 @@ func IssueClientCredentials(x ClientCredentials, m Minting) (*events.AccessToken
 	if x.Client.Public {
 		return nil, refuse(UnauthorizedClient, "grant_type", "public clients have no credentials")
 	}
-	scope, refusal := clientScope(x.Client.ClientSettings, slices.DeleteFunc(slices.Clone(x.Scope), isOffline))
+	scope, refusal := clientScope(x.Client.ClientSettings, slices.DeleteFunc(slices.Clone(x.Scope), needsUser))
 	if refusal != nil {
 		return nil, refusal
 	}

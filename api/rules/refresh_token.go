@@ -59,7 +59,7 @@ func rotate(g fold.Grant, x Refresh, m Minting) Outcome {
 	if refusal != nil {
 		return refused(refusal)
 	}
-	i := issuance(m, g.Current.Generation+1, x.Now, accessTokenEnd(g, x.Policy, x.Now), scope, m.userAudience(audience, x.Issuer))
+	i := issuance(m, g.Current.Generation+1, x.Now, accessTokenEnd(g, x.Policy, x.Now), scope, m.userAudience(scope, audience, x.Issuer))
 	i.MACKey = m.MACKey
 	i.Origin = x.Origin
 	return Outcome{Fact: events.RefreshTokenRotated{Issuance: i}, Issuance: &i}

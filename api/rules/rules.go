@@ -96,10 +96,12 @@ type Minting struct {
 }
 
 // userAudience is the audience of a token from a user's grant. One with the
-// Login API's claims is for the issuer too, whatever it was narrowed to: its
-// clients have no other token to ask for their user's profile with.
-func (m Minting) userAudience(audience []string, issuer string) []string {
-	if !m.LoginClaims || slices.Contains(audience, issuer) {
+// scope openid, or with the Login API's claims, is for the issuer too, whatever
+// it was narrowed to: clients have no other token for the UserInfo endpoint
+// (OIDC Core §5.3) or for their user's profile.
+func (m Minting) userAudience(scope, audience []string, issuer string) []string {
+	wanted := m.LoginClaims || slices.Contains(scope, ScopeOpenID)
+	if !wanted || slices.Contains(audience, issuer) {
 		return audience
 	}
 	return append(slices.Clip(audience), issuer)

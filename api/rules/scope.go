@@ -15,6 +15,14 @@ const (
 	ScopeOffline       = "offline"
 )
 
+// Scopes of OpenID Connect (Core §3.1.2.1 and §5.4): openid asks for an ID token,
+// the others for what the UserInfo endpoint tells of the person.
+const (
+	ScopeOpenID  = "openid"
+	ScopeProfile = "profile"
+	ScopeEmail   = "email"
+)
+
 // ParseScope splits a scope parameter (RFC 6749 §3.3). Repeated values count
 // once; an empty text is no scope.
 func ParseScope(s string) ([]string, *Refusal) {
@@ -42,12 +50,20 @@ func wantsRefresh(scope []string) bool {
 
 func isOffline(s string) bool { return s == ScopeOfflineAccess || s == ScopeOffline }
 
+// mustBeAsked tells the scopes that nobody gets without asking for them.
+func mustBeAsked(s string) bool {
+	return isOffline(s) || s == ScopeOpenID || s == ScopeProfile || s == ScopeEmail
+}
+
+// needsUser tells the scopes that mean nothing where no user is.
+func needsUser(s string) bool { return isOffline(s) || s == ScopeOpenID }
+
 // clientScope is what a client may be granted now. The right to refresh
 // tokens brings the scopes that ask for them.
 func clientScope(c events.ClientSettings, requested []string) (granted []string, refusal *Refusal) {
 	refreshes := slices.Contains(c.GrantTypes, GrantRefreshToken)
 	if len(requested) == 0 {
-		return slices.DeleteFunc(slices.Clone(c.Scope), isOffline), nil
+		return slices.DeleteFunc(slices.Clone(c.Scope), mustBeAsked), nil
 	}
 	for _, s := range requested {
 		switch {

@@ -8,10 +8,11 @@ import (
 )
 
 // OpenSession is the session of a user who has just authenticated, by the
-// methods of amr (RFC 8176).
-func OpenSession(u fold.User, amr []string, p Policy, macKey uint8, now time.Time) events.SessionOpened {
+// methods of amr (RFC 8176) and to the level of acr, which is empty where none is
+// claimed.
+func OpenSession(u fold.User, amr []string, acr string, p Policy, macKey uint8, now time.Time) events.SessionOpened {
 	return events.SessionOpened{
-		User: u.ID, UserEpoch: u.Epoch, AuthTime: now.Unix(), AMR: amr,
+		User: u.ID, UserEpoch: u.Epoch, AuthTime: now.Unix(), AMR: amr, ACR: acr,
 		Expires: now.Add(p.Session).Unix(), MACKey: macKey,
 	}
 }

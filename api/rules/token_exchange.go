@@ -88,7 +88,7 @@ func ExchangeToken(x TokenExchange, m Minting) (*events.TokenExchanged, *Refusal
 			return nil, refusal
 		}
 	}
-	scope, refusal := narrowScope(slices.DeleteFunc(slices.Clone(x.Subject.Scope), isOffline), x.Client.ClientSettings, x.Scope)
+	scope, refusal := narrowScope(slices.DeleteFunc(slices.Clone(x.Subject.Scope), needsUser), x.Client.ClientSettings, x.Scope)
 	if refusal != nil {
 		return nil, refusal
 	}

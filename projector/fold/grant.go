@@ -28,6 +28,9 @@ type Grant struct {
 	Code        *events.Code `json:"code,omitempty"`
 	// Session is the one that the grant was opened in, if any.
 	Session events.SessionID `json:"session,omitzero"`
+	// ACR and Nonce are as in events.GrantOpened.
+	ACR   string `json:"acr,omitempty"`
+	Nonce string `json:"nonce,omitempty"`
 
 	// Current is the newest issuance, and IssuedAt the log's time of it. Its
 	// generation is 0 before the code is redeemed.
@@ -129,6 +132,7 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 		ID: id, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
 		ClientEpoch: f.ClientEpoch, UserEpoch: f.UserEpoch, AuthTime: f.AuthTime, AMR: f.AMR,
 		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code, Session: f.Session,
+		ACR: f.ACR, Nonce: f.Nonce,
 	}
 	if f.Issued != nil {
 		g.Current, g.IssuedAt, g.RedeemedAt = *f.Issued, r.Stored, r.Stored

@@ -1,0 +1,73 @@
+package jose
+
+import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/chancery-authority/chancery/events"
+)
+
+// IDClaims are those of an ID token (OIDC Core §2). Times are Unix seconds.
+type IDClaims struct {
+	Issuer  string // iss
+	Subject string // sub
+	// ClientID is the only audience (aud), and so there is no azp.
+	ClientID string
+	Expires  int64    // exp
+	IssuedAt int64    // iat
+	AuthTime int64    // auth_time
+	Nonce    string   // nonce, left out if empty
+	ACR      string   // acr, left out if empty
+	AMR      []string // amr, left out if empty
+	// Session is the one that the grant was opened in (sid), if any.
+	Session events.SessionID
+	// AccessToken is the one that it comes with, as text. The ID token has its
+	// hash (at_hash).
+	AccessToken string
+}
+
+// SignIDToken makes the ID token. Its typ is JWT, so it never passes for an
+// access token (RFC 9068 §4).
+func SignIDToken(k SigningKey, c IDClaims) (string, error) {
+	if c.Issuer == "" || c.Subject == "" || c.ClientID == "" || c.AccessToken == "" {
+		return "", errors.New("signing an ID token: iss, sub, aud or its access token is missing")
+	}
+	payload := jwt.MapClaims{
+		"iss": c.Issuer, "sub": c.Subject, "aud": c.ClientID, "exp": c.Expires, "iat": c.IssuedAt,
+		"auth_time": c.AuthTime, "at_hash": k.public.Alg.halfHash(c.AccessToken),
+	}
+	if c.Nonce != "" {
+		payload["nonce"] = c.Nonce
+	}
+	if c.ACR != "" {
+		payload["acr"] = c.ACR
+	}
+	if len(c.AMR) > 0 {
+		payload["amr"] = c.AMR
+	}
+	if !c.Session.IsZero() {
+		payload["sid"] = c.Session
+	}
+	text, err := k.sign("JWT", payload)
+	if err != nil {
+		return "", fmt.Errorf("signing an ID token: %w", err)
+	}
+	return text, nil
+}
+
+// halfHash is the left half of a text's hash, in base64url, by the hash function
+// of the algorithm (OIDC Core §3.1.3.6). That of Ed25519 is SHA-512 (RFC 8032
+// §5.1).
+func (a Alg) halfHash(text string) string {
+	if a == EdDSA {
+		sum := sha512.Sum512([]byte(text))
+		return base64.RawURLEncoding.EncodeToString(sum[:sha512.Size/2])
+	}
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:sha256.Size/2])
+}
