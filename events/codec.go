@@ -53,6 +53,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	TokenExchanged{}.Type():        decode[TokenExchanged],
 	AccessTokenRevoked{}.Type():    decode[AccessTokenRevoked],
 	GrantRevocationMarked{}.Type(): decode[GrantRevocationMarked],
+	RequestRefused{}.Type():        decode[RequestRefused],
 	FeedTicked{}.Type():            decode[FeedTicked],
 	ClientRegistered{}.Type():      decode[ClientRegistered],
 	ClientUpdated{}.Type():         decode[ClientUpdated],

@@ -261,6 +261,34 @@ type GrantRevocationMarked struct {
 // Type is grant.revocation_marked.v1.
 func (GrantRevocationMarked) Type() string { return "grant.revocation_marked.v1" }
 
+// RequestRefused says that a replica refused requests, alike ones in one event.
+// It changes nothing. The event's Meta is that of the last one; its actor is
+// missing where the client was not authenticated.
+type RequestRefused struct {
+	// What was asked for: a grant type (RFC 6749 §4, RFC 8693 §2.1), "token" for
+	// one that is not known, "login" or "revocation".
+	What string `json:"what"`
+	// Client is the one that asked, or said it was, if there is such a client.
+	Client string `json:"client,omitempty"`
+	// Grant is what was presented for, if it proved to be a token of one, and
+	// User the resource owner or who tried to log in.
+	Grant GrantID `json:"grant,omitzero"`
+	User  string  `json:"user,omitempty"`
+	// Reason says why, Parameter at which parameter, and Detail what the caller
+	// was not told. All are fixed texts and hold nothing that was sent.
+	Reason    string `json:"reason"`
+	Parameter string `json:"parameter,omitempty"`
+	Detail    string `json:"detail,omitempty"`
+	// Count is how many were refused, the first and the last of them at First
+	// and Last, in Unix seconds.
+	Count int64 `json:"count"`
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+}
+
+// Type is request.refused.v1.
+func (RequestRefused) Type() string { return "request.refused.v1" }
+
 // FeedTicked is written by a replica to prove, by reading it back, that its
 // feed is fresh.
 type FeedTicked struct{}

@@ -63,6 +63,10 @@ func samples() map[string]events.Fact {
 		exchanged(),
 		events.AccessTokenRevoked{JTI: "jti-2", Client: "service", Until: 1767326645},
 		events.GrantRevocationMarked{Grant: grantID(), Until: 1767326645},
+		events.RequestRefused{
+			What: "refresh_token", Client: "web", Grant: grantID(), User: "u1", Reason: "invalid_refresh_token",
+			Parameter: "refresh_token", Detail: "grant expired", Count: 12, First: 1767323045, Last: 1767323056,
+		},
 		events.FeedTicked{},
 		events.ClientRegistered{
 			ClientSettings: settings,
@@ -167,6 +171,8 @@ func sampleSubject(typ string) events.Subject {
 		return r.RevokedSubject(0)
 	case kind == "session":
 		return r.SessionSubject(grantID())
+	case kind == "request":
+		return r.RefusedSubject(0)
 	default:
 		return r.GrantSubject(grantID())
 	}

@@ -61,6 +61,8 @@ func (h *history) step() {
 	case n < 33:
 		h.session()
 	case n < 35:
+		h.write(events.DefaultRealm.RefusedSubject(0), events.RequestRefused{What: "refresh_token", Reason: "invalid_refresh_token", Count: 3})
+	case n < 37:
 		h.clock = h.clock.Add(time.Duration(h.rnd.IntN(1800)) * time.Second)
 	default:
 		h.change()

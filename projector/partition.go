@@ -68,8 +68,13 @@ func (c *partitionChanges) apply(ctx context.Context, r events.Recorded, clock t
 			c.revoked = append(c.revoked, revocation)
 		}
 		return err
+	case "refused":
+		// A refusal changes nothing. It is for the audit.
+		if _, ok := r.Fact.(events.RequestRefused); ok {
+			return nil
+		}
 	}
-	return fmt.Errorf("%w: sequence %d: no subject of a partition", fold.ErrPoison, r.Seq)
+	return fmt.Errorf("%w: sequence %d, %s: no event of a partition", fold.ErrPoison, r.Seq, r.Fact.Type())
 }
 
 func (c *partitionChanges) applyGrant(ctx context.Context, r events.Recorded, clock time.Time) error {
