@@ -118,7 +118,7 @@ func (s *Server) dropClientSecret(c echo.Context) error {
 func grantParam(c echo.Context) (events.GrantID, error) {
 	id, err := events.ParseGrantID(c.Param("id"))
 	if err != nil {
-		return id, asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "grant", Detail: err.Error()})
+		return id, asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "grant", Cause: err.Error()})
 	}
 	return id, nil
 }

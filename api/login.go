@@ -173,7 +173,11 @@ func (s *Server) login(c echo.Context) (fold.User, error) {
 	if refusal := body.check(); refusal != nil {
 		return fold.User{}, asError(refusal)
 	}
-	return s.authority.Login(c.Request().Context(), body.Username, body.Password, caller(c))
+	user, err := s.authority.Login(c.Request().Context(), body.Username, body.Password, caller(c))
+	if err != nil {
+		s.refused(c, "login", false, err)
+	}
+	return user, err
 }
 
 // answerSignedIn opens the browser's session, and answers with a code.
@@ -228,6 +232,7 @@ func (s *Server) loginToken(c echo.Context) error {
 		return err
 	}
 	if refusal := rules.CheckPasswordLogin(request.Client); refusal != nil {
+		s.refused(c, "login", false, refusal)
 		return asError(refusal)
 	}
 	user, err := s.login(c)
@@ -237,7 +242,9 @@ func (s *Server) loginToken(c echo.Context) error {
 	request.LoginClaims = true
 	tokens, err := s.authority.OpenWithPassword(c.Request().Context(), request, user)
 	if err != nil {
-		return targetAsSent(err, f)
+		err = targetAsSent(err, f)
+		s.refused(c, "login", false, err)
+		return err
 	}
 	return c.JSON(http.StatusOK, newLoginTokens(tokens))
 }

@@ -124,7 +124,7 @@ func readBody(w http.ResponseWriter, r *http.Request, contentType string) ([]byt
 	if err != nil || media != contentType || r.Header.Get("Content-Encoding") != "" ||
 		len(r.Header.Values("Content-Type")) > 1 ||
 		hasCharset && !strings.EqualFold(charset, "utf-8") {
-		return nil, &rules.Refusal{Reason: wrongContentType, Detail: "want " + contentType}
+		return nil, &rules.Refusal{Reason: wrongContentType, Cause: "want " + contentType}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {

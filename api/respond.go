@@ -12,6 +12,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/projector/fold"
 )
 
 // retryAfter, in seconds, is told with answers that may be otherwise soon.
@@ -130,7 +131,14 @@ func (s *Server) logProblem(c echo.Context, p problem) {
 		log.Error("request failed", "error", p.cause)
 		return
 	}
-	log.Info("request refused", "parameter", p.Parameter, "detail", p.Detail)
+	log.Info("request refused", "parameter", p.Parameter, "detail", string(p.Detail), "cause", p.Cause)
+}
+
+// refused has the audit know of a refusal. It is called behind the parsing, so
+// that nothing which was sent can be the parameter's name.
+func (s *Server) refused(c echo.Context, what string, authenticated bool, err error) {
+	client, _ := c.Get(clientKey).(fold.Client)
+	s.authority.Refused(authority.Attempt{What: what, Client: client.ID, Authenticated: authenticated, Caller: caller(c)}, err)
 }
 
 // noStore keeps an answer out of every cache (RFC 6749 §5.1).

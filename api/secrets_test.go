@@ -170,7 +170,13 @@ func (h *haul) fail() {
 		path: validatePath, contentType: "application/json", body: `{"token":"` + access + `"}`,
 		header: []string{"X-Server-Authorization", access},
 	}.send(h, r.URL))
+	// Where the audit could take what was sent for what it is not.
+	h.failed(r.Post(h, tokenPath, apitest.Client{ID: refresh, Secret: wrong.Secret}, "grant_type", "client_credentials"))
+	h.failed(r.Post(h, tokenPath, apitest.DemoService, "grant_type", refresh))
+	h.failed(r.Post(h, tokenPath, apitest.DemoService, "grant_type", "client_credentials", "scope", refresh))
+	h.failed(r.Post(h, revokePath, apitest.DemoSPA, "token", spent.Text("access_token"), "token_type_hint", access))
 	q := "?" + apitest.CodeQuery("demo-spa", "read").Encode()
+	h.failed(r.JSON(h, loginPath+q, map[string]string{"username": refresh, "password": "planted-wrong-password"}))
 	for _, path := range []string{loginPath + q, registerPath + q, passwordPath + "?client_id=demo-spa"} {
 		h.failed(r.JSON(h, path, map[string]string{"username": "alice", "password": "planted-wrong-password", "email": "alice@example.com"}))
 		h.failed(r.JSON(h, path+"&password=planted-wrong-password", alice))
@@ -210,6 +216,7 @@ func TestNoSecretIsKept(t *testing.T) {
 	h.plant("private scalar", string(newForger(t, nc, h.took(r.Token(t, apitest.DemoService, "grant_type", "client_credentials")).Text("access_token")).scalar(t)))
 	h.succeed()
 	h.fail()
+	r.Server.Close() // which writes the refusals
 	r.WaitFolded(t)
 
 	kept := map[string][]byte{"the log": out.copy(), "errors": h.errors.Bytes()}
@@ -244,6 +251,8 @@ func (h *haul) wantFound(kept map[string][]byte) {
 		{"the log", "refused"},
 		{"errors", "invalid_grant"},
 		{"stream MAIN_EVENTS_0", apitest.Challenge},
+		{"stream MAIN_EVENTS_0", "already redeemed"},
+		{"stream MAIN_EVENTS_0", "wrong_credentials"},
 		{"stream MAIN_REGISTRY", "demo-web"},
 		{"stream KV_MAIN_SECRETS", "mac.1"},
 		{"stream KV_MAIN_", "planted-user"},

@@ -42,10 +42,12 @@ func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Man
 	return s
 }
 
-// Close stops following the log. Answer nothing after it.
+// Close writes what refusals are not in the log yet and stops following it.
+// Answer nothing after it.
 func (s *Server) Close() {
 	s.stop()
 	s.done.Wait()
+	s.authority.Close()
 	s.feed.Close()
 }
 

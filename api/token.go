@@ -70,8 +70,28 @@ func (s *Server) issue(c echo.Context, f form, request authority.TokenRequest) (
 	}
 	client, err := s.authenticate(c, f)
 	if err != nil {
+		s.refused(c, asked(f), false, err)
 		return nil, err
 	}
+	request.Client, request.Caller = client, caller(c)
+	tokens, err := s.grant(c, f, request)
+	if err != nil {
+		s.refused(c, asked(f), true, err)
+	}
+	return tokens, err
+}
+
+// asked is the grant type of a token request, if there is such a one.
+func asked(f form) string {
+	grantType := rules.CanonicalGrantType(f.get("grant_type"))
+	if _, ok := grantHandlers[grantType]; !ok {
+		return "token"
+	}
+	return grantType
+}
+
+// grant answers a token request of an authenticated client.
+func (s *Server) grant(c echo.Context, f form, request authority.TokenRequest) (*authority.Tokens, error) {
 	grantType, refusal := f.require("grant_type")
 	if refusal != nil {
 		return nil, asError(refusal)
@@ -81,10 +101,9 @@ func (s *Server) issue(c echo.Context, f form, request authority.TokenRequest) (
 	if !ok {
 		return nil, asError(&rules.Refusal{Reason: unsupportedGrantType, Parameter: "grant_type"})
 	}
-	if refusal := rules.CheckGrantType(client, grantType); refusal != nil {
+	if refusal := rules.CheckGrantType(request.Client, grantType); refusal != nil {
 		return nil, asError(refusal)
 	}
-	request.Client, request.Caller = client, caller(c)
 	if request.Scope, request.Audience, refusal = targets(f); refusal != nil {
 		return nil, asError(refusal)
 	}
@@ -166,25 +185,29 @@ func exchangeToken(ctx context.Context, a *authority.Authority, r authority.Toke
 
 // clientAndToken reads a request about a token (RFC 7009 §2.1, RFC 7662 §2.1).
 // token_type_hint is only a hint, and the token tells what it is.
-func (s *Server) clientAndToken(c echo.Context) (client fold.Client, token string, err error) {
+func (s *Server) clientAndToken(c echo.Context, what string) (client fold.Client, token string, err error) {
 	f, refusal := parseForm(c.Response(), c.Request())
 	if refusal != nil {
 		return client, "", asError(refusal)
 	}
 	if client, err = s.authenticate(c, f); err != nil {
+		s.refused(c, what, false, err)
 		return client, "", err
 	}
-	token, refusal = f.require("token")
+	if token, refusal = f.require("token"); refusal != nil {
+		s.refused(c, what, true, refusal)
+	}
 	return client, token, asError(refusal)
 }
 
 // revoke is the revocation endpoint (RFC 7009). 200 means durable.
 func (s *Server) revoke(c echo.Context) error {
-	client, token, err := s.clientAndToken(c)
+	client, token, err := s.clientAndToken(c, "revocation")
 	if err != nil {
 		return err
 	}
 	if err := s.authority.Revoke(c.Request().Context(), client, token, caller(c)); err != nil {
+		s.refused(c, "revocation", true, err)
 		return err
 	}
 	return c.NoContent(http.StatusOK)
@@ -211,7 +234,7 @@ type introspection struct {
 
 // introspect is the introspection endpoint (RFC 7662).
 func (s *Server) introspect(c echo.Context) error {
-	client, token, err := s.clientAndToken(c)
+	client, token, err := s.clientAndToken(c, "introspection")
 	if err != nil {
 		return err
 	}

@@ -266,7 +266,7 @@ func (GrantRevocationMarked) Type() string { return "grant.revocation_marked.v1"
 // missing where the client was not authenticated.
 type RequestRefused struct {
 	// What was asked for: a grant type (RFC 6749 §4, RFC 8693 §2.1), "token" for
-	// one that is not known, "login" or "revocation".
+	// one that is not known, "login", "revocation" or "introspection".
 	What string `json:"what"`
 	// Client is the one that asked, or said it was, if there is such a client.
 	Client string `json:"client,omitempty"`

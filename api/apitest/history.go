@@ -132,6 +132,41 @@ func (r *Replica) History(t testing.TB) map[events.GrantID][]events.Recorded {
 	return history
 }
 
+// Refused is every event of refusals that is in the log now.
+func (r *Replica) Refused(t testing.TB) []events.Recorded {
+	t.Helper()
+	var all []events.Recorded
+	for _, p := range r.Log.Partitions() {
+		recorded, err := r.Log.After(t.Context(), r.Log.Realm().RefusedSubject(p), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, recorded...)
+	}
+	return all
+}
+
+// Refusals waits until the log has n refusals, and gives their events. More of
+// them fail the test.
+func (r *Replica) Refusals(t testing.TB, n int64) []events.Recorded {
+	t.Helper()
+	var all []events.Recorded
+	var sum int64
+	embeddedtest.Eventually(t, "the refusals to be in the log", func() bool {
+		all, sum = r.Refused(t), 0
+		for _, e := range all {
+			if f, ok := e.Fact.(events.RequestRefused); ok {
+				sum += f.Count
+			}
+		}
+		return sum >= n
+	})
+	if sum != n {
+		t.Errorf("%d refusals in the log, want %d", sum, n)
+	}
+	return all
+}
+
 // Issued are the jtis of a history's issuances. It fails the test for a code
 // that was redeemed twice, a generation that was issued twice or left out, an
 // access token's id that was used twice, and anything after a revocation.

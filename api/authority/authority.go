@@ -69,16 +69,24 @@ type Authority struct {
 	// lastOrigin is the hash of the address that a client last came from, by
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
+	refusals   *refusals
 }
 
-// New returns an Authority on what cfg holds.
+// New returns an Authority on what cfg holds. Close it.
 func New(ctx context.Context, cfg Config) (*Authority, error) {
 	bucket, err := cfg.Log.Bucket(ctx, "RECORDS")
 	if err != nil {
 		return nil, fmt.Errorf("open the directory's bucket: %w", err)
 	}
-	return &Authority{Config: cfg, records: &records{bucket: bucket}}, nil
+	a := &Authority{Config: cfg, records: &records{bucket: bucket}}
+	a.refusals = newRefusals(a.refusalEvent, a.appendRefusal, cfg.Logger)
+	a.refusals.start(ctx)
+	return a, nil
 }
+
+// Close writes the refusals that are not in the log yet, for two seconds at
+// most.
+func (a *Authority) Close() { a.refusals.close() }
 
 // A Caller is the request that something is decided for.
 type Caller struct {
@@ -116,7 +124,7 @@ func (a *Authority) event(s events.Subject, m events.Meta, f events.Fact) events
 // unavailable is the answer to everything that may be otherwise in a moment:
 // an outcome that is not known, a read model or a feed that cannot answer.
 func unavailable(doing string, err error) error {
-	return fmt.Errorf("%s: %w", doing, errors.Join(err, &rules.Refusal{Reason: Unavailable, Detail: doing}))
+	return fmt.Errorf("%s: %w", doing, errors.Join(err, &rules.Refusal{Reason: Unavailable, Cause: doing}))
 }
 
 // requireFreshRegistry makes sure that what this replica knows of clients and

@@ -92,7 +92,7 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 	}
 	fact, refusal := rules.OpenWithPassword(a.authorization(r, Authentication{User: u}, id.Partition()), m, a.origin(id, r.Caller), a.Issuer)
 	if refusal != nil {
-		return nil, refusal
+		return nil, refusal.About(events.GrantID{}, u.ID)
 	}
 	g := fold.Grant{
 		ID: id, Client: fact.Client, User: fact.User, ClientEpoch: fact.ClientEpoch, UserEpoch: fact.UserEpoch,

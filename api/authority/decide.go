@@ -52,7 +52,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 		}
 		if !again {
 			if out.Refusal != nil {
-				return nil, a.refuse(d.id, out.Refusal)
+				return nil, a.refuse(d.id, out.Refusal.About(d.id, g.User))
 			}
 			return tokens, nil
 		}
@@ -153,6 +153,6 @@ func (a *Authority) refuse(id events.GrantID, refusal *rules.Refusal) error {
 // nobody may be told that the token is bad.
 func (a *Authority) alarmBehind(id events.GrantID, refusal *rules.Refusal) error {
 	a.Logger.Error("a valid token is ahead of the log: compare the partition with its last checkpoint",
-		"grant", id.String(), "partition", int(id.Partition()), "detail", refusal.Detail)
+		"grant", id.String(), "partition", int(id.Partition()), "detail", string(refusal.Detail))
 	return unavailable("find the token's event on the log", refusal)
 }

@@ -140,13 +140,13 @@ func (a *Authority) login(ctx context.Context, username string, password secret.
 	case err != nil:
 		return fold.User{}, err
 	case !ok || !user.Exists():
-		return fold.User{}, &rules.Refusal{Reason: WrongCredentials}
+		return fold.User{}, &rules.Refusal{Reason: WrongCredentials, User: user.ID}
 	}
 	if user, err = a.newest(ctx, user); err != nil {
 		return fold.User{}, err
 	}
 	if user.Disabled {
-		return fold.User{}, &rules.Refusal{Reason: AccountDisabled}
+		return fold.User{}, &rules.Refusal{Reason: AccountDisabled, User: user.ID}
 	}
 	if outdated {
 		a.rehash(ctx, user.ID, record, password)

@@ -51,7 +51,7 @@ func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (*Toke
 	}
 	fact, refusal := rules.ExchangeToken(x, m)
 	if refusal != nil {
-		return nil, refusal
+		return nil, aboutToken(x.Subject.Grant, x.Subject.Subject, refusal)
 	}
 	fact.Origin = a.Addresses.Hash(r.Client.ID, r.Caller.Address)
 	c := a.claims(x.Subject.Partition, fact.AccessTokenIssued)
@@ -101,7 +101,7 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 	var all []link
 	for i, t := range tokens {
 		if tokens[i].claims, err = a.verify(t.text); err != nil {
-			return badCredential(err, t.reason, t.parameter)
+			return badCredential(err, t.reason, t.parameter, events.GrantID{})
 		}
 		all = append(all, lineage(tokens[i].claims)...)
 	}
@@ -113,10 +113,21 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 		case err != nil:
 			return err
 		case !active:
-			return &rules.Refusal{Reason: t.reason, Parameter: t.parameter, Detail: "it was revoked, its client or user disabled, or its user cut off"}
+			return aboutToken(t.claims.Grant, t.claims.Subject, &rules.Refusal{
+				Reason: t.reason, Parameter: t.parameter, Detail: "it was revoked, its client or user disabled, or its user cut off",
+			})
 		}
 	}
 	return nil
+}
+
+// aboutToken is a refusal with the grant and the resource owner of an access
+// token that was verified, if it has them.
+func aboutToken(grant events.GrantID, subject string, refusal *rules.Refusal) *rules.Refusal {
+	if grant.IsZero() {
+		return refusal
+	}
+	return refusal.About(grant, subject)
 }
 
 // seen is what the rules see of a token.

@@ -50,7 +50,7 @@ func (a *Authority) revokeCredential(ctx context.Context, c fold.Client, kind cr
 // revokeAccessToken ends one access token and not its grant.
 func (a *Authority) revokeAccessToken(ctx context.Context, c fold.Client, claims jose.Claims, caller Caller) error {
 	if claims.ClientID != c.ID {
-		return &rules.Refusal{Reason: rules.TokenOfAnotherClient, Parameter: "token"}
+		return aboutToken(claims.Grant, claims.Subject, &rules.Refusal{Reason: rules.TokenOfAnotherClient, Parameter: "token"})
 	}
 	if a.Feed.TokenRevoked(claims.JTI) {
 		return nil

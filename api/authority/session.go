@@ -51,7 +51,7 @@ func (a *Authority) OpenSession(ctx context.Context, u fold.User, amr []string, 
 func (a *Authority) Session(ctx context.Context, text string) (*Authentication, error) {
 	claims, err := a.parse(credential.Session, text)
 	if err != nil {
-		return nil, badCredential(err, NoSession, "")
+		return nil, badCredential(err, NoSession, "", events.GrantID{})
 	}
 	return a.SessionByID(ctx, claims.Grant)
 }

@@ -45,7 +45,7 @@ type TokenRequest struct {
 func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redirectURI, verifier string) (*Tokens, error) {
 	claims, err := a.parse(credential.Code, code)
 	if err != nil {
-		return nil, badCredential(err, rules.InvalidCode, "code")
+		return nil, badCredential(err, rules.InvalidCode, "code", claims.Grant)
 	}
 	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RedeemCode(g, rules.CodeExchange{
@@ -59,7 +59,7 @@ func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redire
 func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken string) (*Tokens, error) {
 	claims, err := a.parse(credential.RefreshToken, refreshToken)
 	if err != nil {
-		return nil, badCredential(err, rules.InvalidRefreshToken, "refresh_token")
+		return nil, badCredential(err, rules.InvalidRefreshToken, "refresh_token", claims.Grant)
 	}
 	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RefreshToken(g, rules.Refresh{
@@ -106,17 +106,25 @@ func (a *Authority) parse(k credential.Kind, text string) (credential.Claims, er
 		return claims, err
 	}
 	if a.Feed.Now(claims.Grant.Partition()).Unix() >= claims.Expires {
-		return claims, fmt.Errorf("expired at %d", claims.Expires)
+		return claims, fmt.Errorf("%w at %d", errExpired, claims.Expires)
 	}
 	return claims, nil
 }
 
-// badCredential is the refusal of what parse did not accept, or its doubt.
-func badCredential(err error, reason rules.Reason, parameter string) error {
+// errExpired is parse's, with claims that were proved.
+var errExpired = errors.New("expired")
+
+// badCredential is the refusal of what parse or verify did not accept, or its
+// doubt. The grant is the one that was proved, or zero.
+func badCredential(err error, reason rules.Reason, parameter string, grant events.GrantID) error {
 	if isRefusal(err, Unavailable) {
 		return err
 	}
-	return &rules.Refusal{Reason: reason, Parameter: parameter, Detail: err.Error()}
+	refusal := &rules.Refusal{Reason: reason, Parameter: parameter, Detail: "does not verify", Cause: err.Error(), Grant: grant}
+	if errors.Is(err, errExpired) || errors.Is(err, jose.ErrExpired) {
+		refusal.Detail = "expired"
+	}
+	return refusal
 }
 
 // minting draws what new tokens of a client are made with.

@@ -158,7 +158,7 @@ func checkSettings(s events.ClientSettings, algs []string) *Refusal {
 		}
 	}
 	if s.SigningAlg != "" && !slices.Contains(algs, s.SigningAlg) {
-		return refuse(BadParameter, "access_token_signing_alg", "not configured: "+strings.Join(algs, ", "))
+		return refuse(BadParameter, "access_token_signing_alg", "not configured").because("want one of " + strings.Join(algs, ", "))
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func checkText(s events.ClientSettings) *Refusal {
 func checkGrantTypes(s events.ClientSettings) *Refusal {
 	for _, g := range s.GrantTypes {
 		if !slices.Contains(grantTypes, g) {
-			return refuse(BadParameter, "grant_types", "unknown: want "+strings.Join(grantTypes, ", "))
+			return refuse(BadParameter, "grant_types", "unknown").because("want some of " + strings.Join(grantTypes, ", "))
 		}
 	}
 	switch {
@@ -224,7 +224,7 @@ func checkRedirects(s events.ClientSettings) *Refusal {
 // badRedirect says why a redirect URI cannot be registered: absolute, without
 // fragment or user information (RFC 6749 §3.1.2), https except on loopback,
 // or an application's own scheme with a dot in it (RFC 8252 §7.1).
-func badRedirect(raw string) string {
+func badRedirect(raw string) text {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || !u.IsAbs():
@@ -292,11 +292,11 @@ func checkLifetimes(s events.ClientSettings) *Refusal {
 	}
 	for _, b := range bounds {
 		if b.value < 0 || b.value > int64(b.most/time.Second) {
-			return refuse(BadParameter, b.name, "want 0 to "+b.most.String()+" in seconds")
+			return refuse(BadParameter, b.name, "out of bounds").because("want 0 to " + b.most.String() + " in seconds")
 		}
 	}
 	if w := s.RetryWindow; w != nil && (*w < 0 || *w > int64(maxRetryWindow/time.Second)) {
-		return refuse(BadParameter, "refresh_token_retry_window", "want 0 to "+maxRetryWindow.String()+" in seconds")
+		return refuse(BadParameter, "refresh_token_retry_window", "out of bounds").because("want 0 to " + maxRetryWindow.String() + " in seconds")
 	}
 	return nil
 }

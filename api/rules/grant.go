@@ -25,7 +25,7 @@ func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
 	case g.Client != h.Client.ID:
 		return refuse(reason, "", "of another client")
 	case g.Revoked():
-		return refuse(reason, "", "grant revoked: "+g.RevokedReason)
+		return refuse(reason, "", "grant revoked").because(g.RevokedReason)
 	case g.ClientEpoch < h.Client.Epoch:
 		return refuse(reason, "", "the client was disabled since")
 	case !h.User.Exists():
@@ -42,7 +42,7 @@ func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
 
 // behind refuses what only a state behind the token can: a newer event may
 // overturn it.
-func behind(detail string) *Refusal {
+func behind(detail text) *Refusal {
 	r := refuse(BehindTheToken, "", detail)
 	r.Overturnable = true
 	return r
@@ -50,7 +50,7 @@ func behind(detail string) *Refusal {
 
 // tolerated refuses a replay that does not end the grant, which a newer event
 // could turn into one that does.
-func tolerated(reason Reason, parameter, detail string) Outcome {
+func tolerated(reason Reason, parameter string, detail text) Outcome {
 	r := refuse(reason, parameter, detail)
 	r.Overturnable = true
 	return refused(r)

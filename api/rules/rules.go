@@ -39,8 +39,15 @@ type Refusal struct {
 	// Parameter is the request parameter that is at fault, or empty.
 	Parameter string
 	// Detail is for the log and the operator, never for the client: it tells
-	// apart what a client must not be able to.
-	Detail string
+	// apart what a client must not be able to. It is kept for ever, so nothing
+	// that was sent can be part of it: see text.
+	Detail text
+	// Cause is what else there is to say to an operator. It is not kept.
+	Cause string
+	// Grant and User are whom it is about, where that was proved. They are for
+	// the audit.
+	Grant events.GrantID
+	User  string
 	// Overturnable says that an event newer than the state decided on could
 	// turn the answer, or have the grant revoked with it: confirm on the log
 	// before giving it.
@@ -57,12 +64,32 @@ func (r *Refusal) Error() string {
 		s += " (" + r.Parameter + ")"
 	}
 	if r.Detail != "" {
-		s += ": " + r.Detail
+		s += ": " + string(r.Detail)
+	}
+	if r.Cause != "" {
+		s += ": " + r.Cause
 	}
 	return s
 }
 
-func refuse(reason Reason, parameter, detail string) *Refusal {
+// About is the refusal with whom it is about.
+func (r *Refusal) About(grant events.GrantID, user string) *Refusal {
+	told := *r
+	told.Grant, told.User = grant, user
+	return &told
+}
+
+// because adds the cause.
+func (r *Refusal) because(cause string) *Refusal {
+	r.Cause = cause
+	return r
+}
+
+// A text is a constant of this program: other packages cannot name its type, so
+// what they assign to it can only be one.
+type text string
+
+func refuse(reason Reason, parameter string, detail text) *Refusal {
 	return &Refusal{Reason: reason, Parameter: parameter, Detail: detail}
 }
 

@@ -29,7 +29,8 @@ func (*eventsCmd) Help() string {
 	return `Examples:
 
     chancery events --follow
-    chancery events --grant 00b51bd1... --json | jq .type`
+    chancery events --grant 00b51bd1... --json | jq .type
+    chancery events --json | jq 'select(.type == "request.refused.v1" and .data.user == "0e3329c8-...")'`
 }
 
 // Run prints events until there are no more, or, with --follow, until ctx
