@@ -206,6 +206,29 @@ func TestLateEvents(t *testing.T) {
 	}
 }
 
+// TestRefusalsChangeNothing but the position. What is no refusal does not belong
+// where they are.
+func TestRefusalsChangeNothing(t *testing.T) {
+	s, h := openTest(t, t.TempDir()), newHistory(1)
+	for len(h.entries) < 50 {
+		h.step()
+	}
+	if err := s.fold(t.Context(), h.entries); err != nil {
+		t.Fatal(err)
+	}
+	before := stateHash(t, s)
+	on := events.DefaultRealm.RefusedSubject(0)
+	id := events.NewGrantID(0, [16]byte{0, 1})
+	h.write(on, events.RequestRefused{What: "refresh_token", Grant: id, Reason: "invalid_refresh_token", Count: 1})
+	if err := s.fold(t.Context(), h.entries); err != nil || stateHash(t, s) != before {
+		t.Errorf("%v, or the rows are others", err)
+	}
+	h.write(on, events.FeedTicked{})
+	if err := s.fold(t.Context(), h.entries); !errors.Is(err, fold.ErrPoison) {
+		t.Errorf("got %v, want poison", err)
+	}
+}
+
 func TestPoisonStopsBehindWhatCouldBeFolded(t *testing.T) {
 	undecodable := func(e *eventlog.Entry) { e.Message.Header["ce-type"] = "grant.burnt.v1" }
 	unfoldable := func(e *eventlog.Entry) {
