@@ -75,12 +75,18 @@ func look(t *testing.T, tab *browser.Tab, shot string, width int64, own string) 
 	}
 }
 
+// TestBrowserFindsEveryPageAccessible asks axe-core, at the width that text must
+// reflow to (WCAG 2.2 §1.4.10).
 func TestBrowserFindsEveryPageAccessible(t *testing.T) {
+	const width = 320
 	server, tab := show(t), browser.Start(t).Open(t)
 	for _, name := range slices.Sorted(maps.Keys(samples())) {
 		for _, scheme := range []string{"light", "dark"} {
-			tab.View(390, 844, scheme == "dark")
+			tab.View(width, 640, scheme == "dark")
 			tab.Goto(server.URL + "/" + name)
+			if wide := browser.Eval[int64](tab, "document.documentElement.scrollWidth"); wide > width {
+				t.Errorf("%s: %d pixels wide", name, wide)
+			}
 			for _, found := range tab.Axe() {
 				t.Errorf("%s in %s: %s", name, scheme, found)
 			}
