@@ -54,6 +54,9 @@ func challenged(c echo.Context, err error) error {
 	if refusal.Reason != bearerRequired {
 		challenge += `, error="` + answers[refusal.Reason].code + `"`
 	}
+	if refusal.Reason == rules.InsufficientScope {
+		challenge += `, scope="` + rules.ScopeOpenID + `"`
+	}
 	c.Response().Header().Set(echo.HeaderWWWAuthenticate, challenge)
 	return err
 }

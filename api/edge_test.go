@@ -115,7 +115,8 @@ func wantError(t testing.TB, a apitest.Answer, status int, code string) {
 	if a.Text("request_id") == "" || a.Text("request_id") != a.Header.Get("X-Request-Id") {
 		t.Errorf("request id %q in the body, %q in the header", a.Text("request_id"), a.Header.Get("X-Request-Id"))
 	}
-	if challenge := a.Header.Get("WWW-Authenticate"); (status == http.StatusUnauthorized) != (challenge != "") {
+	challenged := status == http.StatusUnauthorized || code == "insufficient_scope"
+	if challenge := a.Header.Get("WWW-Authenticate"); challenged != (challenge != "") {
 		t.Errorf("status %d with WWW-Authenticate %q", status, challenge)
 	}
 	if status == http.StatusTooManyRequests && a.Header.Get("Retry-After") == "" {

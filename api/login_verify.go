@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -42,7 +41,7 @@ func (s *Server) loginValidate(c echo.Context) error {
 // is its client's. It may be cached for as long as the JWK Set.
 func (s *Server) loginKeys(c echo.Context) error {
 	client, err := s.authority.FindClient(c.Request().Context(), c.Param("id"))
-	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == authority.NoSuchClient {
+	if isRefusal(err, authority.NoSuchClient) {
 		return asError(&rules.Refusal{Reason: noProject, Parameter: "project_id"})
 	}
 	if err != nil {

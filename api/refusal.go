@@ -49,6 +49,7 @@ const (
 	codeInvalidScope       = "invalid_scope"
 	codeInvalidTarget      = "invalid_target" // RFC 8707 §2
 	codeInvalidToken       = "invalid_token"  // RFC 6750 §3.1
+	codeInsufficientScope  = "insufficient_scope"
 	codeAccessDenied       = "access_denied"
 	codeServerError        = "server_error"
 	codeUnavailable        = "temporarily_unavailable"
@@ -98,6 +99,7 @@ var answers = map[rules.Reason]answer{
 	rules.ExchangeNotAllowed:   {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-020", "the token may not be used like this"},
 	rules.TokenOfAnotherClient: {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-023", "not a token of this client"},
 	rules.InvalidBearer:        {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the token is invalid, expired, revoked or not for this"},
+	rules.InsufficientScope:    {http.StatusForbidden, codeInsufficientScope, http.StatusForbidden, "010-026", "the token is not for this: it needs another scope"},
 	rules.BehindTheToken:       {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
 	rules.AlreadyExists:        {http.StatusConflict, "already_exists", http.StatusUnprocessableEntity, "003-003", "already exists"},
 	rules.NotFound:             {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is no such thing"},

@@ -257,9 +257,14 @@ func adminRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 func otherRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 	token := r.Tokens(t, apitest.DemoWeb, "read offline").Text("refresh_token")
 	foreign := func() apitest.Answer { return r.Post(t, revokePath, apitest.DemoSPA, "token", token) }
+	narrow := told{403, "insufficient_scope", 403, "010-026", "", nil, nil, ""}
+	narrow.oauth = func() apitest.Answer {
+		return userInfo(t, r, http.MethodGet, r.Tokens(t, apitest.DemoWeb, "read").Text("access_token"))
+	}
 	unavailable := told{503, "temporarily_unavailable", 418, "004-001", "", nil, nil, ""}
 	return map[rules.Reason]told{
 		rules.TokenOfAnotherClient: {400, "invalid_request", 400, "010-023", "token", foreign, nil, token},
+		rules.InsufficientScope:    narrow,
 		rules.BehindTheToken:       unavailable,
 		authority.Unavailable:      unavailable,
 		authority.ServerError:      {500, "server_error", 418, "004-001", "", nil, nil, ""},

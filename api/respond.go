@@ -151,6 +151,11 @@ func noStore(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+func isRefusal(err error, reason rules.Reason) bool {
+	refusal := new(rules.Refusal)
+	return errors.As(err, &refusal) && refusal.Reason == reason
+}
+
 // asError keeps a nil refusal from becoming a non-nil error.
 func asError(r *rules.Refusal) error {
 	if r == nil {

@@ -13,6 +13,8 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	browser := newSection(e, base+"/oauth2", s.cors, s.in(oauthDialect), noStore, s.limitAddress)
 	browser.add(http.MethodPost, "/token", s.token)
 	browser.add(http.MethodPost, "/revoke", s.revoke)
+	browser.add(http.MethodGet, "/userinfo", s.answerUserInfo)
+	browser.add(http.MethodPost, "/userinfo", s.answerUserInfo)
 
 	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore, s.limitAddress)
 	oauth.add(http.MethodPost, "/introspect", s.introspect)

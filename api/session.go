@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -51,10 +50,7 @@ func (s *Server) session(c echo.Context) (*authority.Authentication, error) {
 	return s.authority.Session(c.Request().Context(), cookies[0].Value)
 }
 
-func isNoSession(err error) bool {
-	refusal := new(rules.Refusal)
-	return errors.As(err, &refusal) && refusal.Reason == authority.NoSession
-}
+func isNoSession(err error) bool { return isRefusal(err, authority.NoSession) }
 
 func (s *Server) isSecure() bool {
 	return !strings.HasPrefix(s.parts.Settings.Issuer, "http://")

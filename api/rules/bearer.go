@@ -2,8 +2,13 @@ package rules
 
 import "slices"
 
-// InvalidBearer refuses an access token that came with a request, in a header.
-const InvalidBearer Reason = "invalid_bearer_token"
+const (
+	// InvalidBearer refuses an access token that came with a request, in a header.
+	InvalidBearer Reason = "invalid_bearer_token"
+	// InsufficientScope refuses one that is in order, and not for this
+	// (RFC 6750 §3.1).
+	InsufficientScope Reason = "insufficient_scope"
+)
 
 // CheckBearer decides whether an active access token opens what the authority
 // itself keeps of a user (RFC 6750 §3.1). It must be for the issuer, or a
@@ -17,6 +22,15 @@ func CheckBearer(p Presented, issuer string) *Refusal {
 		return refuse(InvalidBearer, "", "not a user's")
 	case p.Act != nil || len(p.Chain) > 0:
 		return refuse(InvalidBearer, "", "made from another token")
+	}
+	return nil
+}
+
+// CheckUserInfo decides whether the scope of a user's access token opens the
+// UserInfo endpoint (OIDC Core §5.3).
+func CheckUserInfo(scope []string) *Refusal {
+	if !slices.Contains(scope, ScopeOpenID) {
+		return refuse(InsufficientScope, "", "without openid")
 	}
 	return nil
 }

@@ -55,6 +55,12 @@ func mustBeAsked(s string) bool {
 	return isOffline(s) || s == ScopeOpenID || s == ScopeProfile || s == ScopeEmail
 }
 
+// AsksForPerson reports whether a scope asks for anything that is told of a
+// person beyond who it is.
+func AsksForPerson(scope []string) bool {
+	return slices.Contains(scope, ScopeProfile) || slices.Contains(scope, ScopeEmail)
+}
+
 // needsUser tells the scopes that mean nothing where no user is.
 func needsUser(s string) bool { return isOffline(s) || s == ScopeOpenID }
 
