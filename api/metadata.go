@@ -12,7 +12,8 @@ import (
 	"github.com/chancery-authority/chancery/api/rules"
 )
 
-// metadata of the authority (RFC 8414 §2). Only what works is in it.
+// metadata of the authority (RFC 8414 §2, OpenID Connect Discovery §3). Only what
+// works is in it.
 type metadata struct {
 	Issuer                string   `json:"issuer"`
 	TokenEndpoint         string   `json:"token_endpoint"`
@@ -25,6 +26,25 @@ type metadata struct {
 	IntrospectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
 	RevokeAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+
+	UserInfoEndpoint string   `json:"userinfo_endpoint"`
+	Scopes           []string `json:"scopes_supported"`
+	Claims           []string `json:"claims_supported"`
+	SubjectTypes     []string `json:"subject_types_supported"`
+	IDTokenAlgs      []string `json:"id_token_signing_alg_values_supported"`
+	// What is not supported and would count as supported were it left out, or is
+	// often asked for.
+	ClaimsParameter     bool `json:"claims_parameter_supported"`
+	RequestParameter    bool `json:"request_parameter_supported"`
+	RequestURIParameter bool `json:"request_uri_parameter_supported"`
+}
+
+// supportedClaims are those that ID tokens and the UserInfo endpoint may have.
+func supportedClaims() []string {
+	return []string{
+		"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "acr", "amr", "sid",
+		"name", "given_name", "family_name", "nickname", "preferred_username", "birthdate", "email", "email_verified",
+	}
 }
 
 // basePath is the issuer's path, below which all its endpoints are.
@@ -36,12 +56,17 @@ func (s *Server) basePath() string {
 	return strings.TrimSuffix(u.EscapedPath(), "/")
 }
 
+// metadata is one document at the addresses of both specifications.
 func (s *Server) metadata(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
+	return c.JSON(http.StatusOK, s.newMetadata())
+}
+
+func (s *Server) newMetadata() metadata {
 	base := strings.TrimSuffix(s.parts.Settings.Issuer, "/")
 	confidential := []string{authBasic, authPost}
 	all := append(slices.Clone(confidential), authNone)
-	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
-	return c.JSON(http.StatusOK, metadata{
+	return metadata{
 		Issuer:                s.parts.Settings.Issuer,
 		TokenEndpoint:         base + "/oauth2/token",
 		JWKS:                  base + "/oauth2/jwks",
@@ -53,7 +78,13 @@ func (s *Server) metadata(c echo.Context) error {
 		IntrospectAuthMethods: confidential,
 		RevokeAuthMethods:     all,
 		ChallengeMethods:      []string{rules.ChallengeMethodS256},
-	})
+
+		UserInfoEndpoint: base + "/oauth2/userinfo",
+		Scopes:           []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},
+		Claims:           supportedClaims(),
+		SubjectTypes:     []string{"public"},
+		IDTokenAlgs:      s.parts.Settings.SigningAlgorithms,
+	}
 }
 
 // jwks is the set of keys that verify access tokens (RFC 7517 §5). It is

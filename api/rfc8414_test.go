@@ -35,7 +35,7 @@ func TestMetadata(t *testing.T) {
 	}
 	for name, method := range map[string]string{
 		"token_endpoint": http.MethodPost, "introspection_endpoint": http.MethodPost,
-		"revocation_endpoint": http.MethodPost, "jwks_uri": http.MethodGet,
+		"revocation_endpoint": http.MethodPost, "jwks_uri": http.MethodGet, "userinfo_endpoint": http.MethodGet,
 	} {
 		u, err := url.Parse(a.Text(name))
 		if err != nil {

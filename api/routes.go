@@ -22,6 +22,7 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	public := newSection(e, "", publicCORS, s.in(oauthDialect))
 	public.add(http.MethodGet, base+"/oauth2/jwks", s.jwks)
 	public.add(http.MethodGet, "/.well-known/oauth-authorization-server"+base, s.metadata) // RFC 8414 §3
+	public.add(http.MethodGet, base+"/.well-known/openid-configuration", s.metadata)       // Discovery §4
 
 	login := newSection(e, base+"/api", s.cors, s.in(loginDialect), noStore, s.limitAddress)
 	login.add(http.MethodPost, "/oauth2/token", s.loginIssue)
