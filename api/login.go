@@ -104,7 +104,8 @@ func (s *Server) codeRequest(c echo.Context) (authority.AuthorizationRequest, st
 	if responseType != "code" {
 		return none, "", asError(&rules.Refusal{Reason: unsupportedResponse, Parameter: "response_type"})
 	}
-	return request, state, targetAsSent(s.authority.CheckCodeRequest(request), f)
+	_, err = s.authority.CheckCodeRequest(request)
+	return request, state, targetAsSent(err, f)
 }
 
 func (s *Server) authorizationRequest(c echo.Context, f form) (authority.AuthorizationRequest, error) {
@@ -129,7 +130,7 @@ func (s *Server) authorizationRequest(c echo.Context, f form) (authority.Authori
 
 // loginRegister registers a user and answers with a code for them.
 func (s *Server) loginRegister(c echo.Context) error {
-	if err := tooMany(s.limits.registrations.Address(caller(c).Address, time.Now())); err != nil {
+	if err := s.mayRegister(c); err != nil {
 		return err
 	}
 	request, state, err := s.codeRequest(c)
@@ -140,16 +141,35 @@ func (s *Server) loginRegister(c echo.Context) error {
 	if refusal := parseJSON(c.Response(), c.Request(), &body, false); refusal != nil {
 		return asError(refusal)
 	}
-	if refusal := body.checkNew(); refusal != nil {
-		return asError(refusal)
-	}
-	user, err := s.authority.Register(c.Request().Context(), authority.Registration{
-		Username: body.Username, Email: body.Email, Password: body.Password,
-	}, request.Caller)
+	user, err := s.createUser(c, body)
 	if err != nil {
 		return err
 	}
 	return s.answerSignedIn(c, request, state, user)
+}
+
+// register registers a user, where that is open and not too often.
+func (s *Server) register(c echo.Context, sent credentials) (fold.User, error) {
+	if err := s.mayRegister(c); err != nil {
+		return fold.User{}, err
+	}
+	return s.createUser(c, sent)
+}
+
+func (s *Server) mayRegister(c echo.Context) error {
+	if !s.parts.Settings.Registration {
+		return asError(&rules.Refusal{Reason: registrationClosed})
+	}
+	return tooMany(s.limits.registrations.Address(caller(c).Address, time.Now()))
+}
+
+func (s *Server) createUser(c echo.Context, sent credentials) (fold.User, error) {
+	if refusal := sent.checkNew(); refusal != nil {
+		return fold.User{}, asError(refusal)
+	}
+	return s.authority.Register(c.Request().Context(), authority.Registration{
+		Username: sent.Username, Email: sent.Email, Password: sent.Password,
+	}, caller(c))
 }
 
 // loginCode checks a user's password and answers with a code.

@@ -37,6 +37,17 @@ func (s *Server) codeBySession(c echo.Context) (location string, err error) {
 	if err != nil {
 		return "", err
 	}
+	asked, err := s.authority.CheckCodeRequest(request)
+	if err != nil {
+		return "", err
+	}
+	consented, err := s.authority.Consented(c.Request().Context(), request.Client, auth.User.ID, asked)
+	if err != nil {
+		return "", err
+	}
+	if !consented {
+		return "", asError(&rules.Refusal{Reason: rules.ConsentRequired})
+	}
 	return s.authorizeCode(c, request, state, auth)
 }
 
@@ -66,7 +77,7 @@ func (s *Server) loginLogout(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	s.setSessionCookie(c, "", time.Unix(1, 0))
+	s.setCookie(c, sessionCookie, "", time.Unix(1, 0))
 	return c.NoContent(http.StatusNoContent)
 }
 

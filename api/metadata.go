@@ -16,12 +16,17 @@ import (
 // works is in it.
 type metadata struct {
 	Issuer                string   `json:"issuer"`
+	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
 	JWKS                  string   `json:"jwks_uri"`
 	IntrospectionEndpoint string   `json:"introspection_endpoint"`
 	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	PAREndpoint           string   `json:"pushed_authorization_request_endpoint"`
 	GrantTypes            []string `json:"grant_types_supported"`
 	ResponseTypes         []string `json:"response_types_supported"`
+	ResponseModes         []string `json:"response_modes_supported"`
+	Prompts               []string `json:"prompt_values_supported"`
+	ResponseIssuer        bool     `json:"authorization_response_iss_parameter_supported"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
 	IntrospectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
 	RevokeAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
@@ -68,12 +73,17 @@ func (s *Server) newMetadata() metadata {
 	all := append(slices.Clone(confidential), authNone)
 	return metadata{
 		Issuer:                s.parts.Settings.Issuer,
+		AuthorizationEndpoint: base + "/oauth2/authorize",
 		TokenEndpoint:         base + "/oauth2/token",
 		JWKS:                  base + "/oauth2/jwks",
 		IntrospectionEndpoint: base + "/oauth2/introspect",
+		PAREndpoint:           base + "/oauth2/par",
 		RevocationEndpoint:    base + "/oauth2/revoke",
 		GrantTypes:            slices.Sorted(maps.Keys(grantHandlers)),
 		ResponseTypes:         []string{"code"},
+		ResponseModes:         []string{modeQuery, modeFormPost},
+		Prompts:               rules.Prompts(),
+		ResponseIssuer:        true,
 		TokenAuthMethods:      all,
 		IntrospectAuthMethods: confidential,
 		RevokeAuthMethods:     all,

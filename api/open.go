@@ -12,6 +12,7 @@ import (
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/limit"
+	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
@@ -82,13 +83,18 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Log: p.Log, Reader: p.Reader, Feed: feed, Keys: manager,
 		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
 		OriginKeys: p.KeyRing.Sealer("origin-key"),
+		Pending:    p.KeyRing.Sealer("authorization-request"),
 		Passwords:  passwords, Logger: p.Logger,
 		Failures: limit.NewFailures(p.Settings.FailureLimit, p.Settings.AddressFailureLimit),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newServer(ctx, p, a, manager, feed), nil
+	renderer, err := pages.New(pages.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return newServer(ctx, p, a, manager, feed, renderer), nil
 }
 
 // openKeys makes or loads the keys and keeps them as the feed tells.

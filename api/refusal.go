@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/rules"
 )
 
@@ -23,7 +24,13 @@ const (
 	noProject            rules.Reason = "no_such_project"
 	wrongMethod          rules.Reason = "wrong_method"
 	adminKeyRequired     rules.Reason = "admin_key_required"
-	bearerRequired       rules.Reason = "bearer_token_required" //nolint:gosec // a reason, no credential
+
+	forgedForm               rules.Reason = "forged_form"
+	registrationClosed       rules.Reason = "registration_closed"
+	requestNotSupported      rules.Reason = "request_not_supported"
+	requestURINotSupported   rules.Reason = "request_uri_not_supported"
+	registrationNotSupported rules.Reason = "registration_not_supported"
+	bearerRequired           rules.Reason = "bearer_token_required" //nolint:gosec // a reason, no credential
 )
 
 // An answer is how one reason is told to a client, in each dialect.
@@ -67,15 +74,24 @@ var answers = map[rules.Reason]answer{
 	unsupportedResponse:  {http.StatusBadRequest, "unsupported_response_type", http.StatusBadRequest, "0", "not a response type of this server"},
 	unknownMember:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "nothing that can be set here"},
 	stateTooShort:        {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-022", "missing or shorter than 8 characters"},
-	noRoute:              {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
-	noProject:            {http.StatusNotFound, "not_found", http.StatusNotFound, "003-019", "there is no such project"},
-	wrongMethod:          {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusMethodNotAllowed, "0", "the method is not allowed here"},
-	adminKeyRequired:     {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
-	bearerRequired:       {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "an access token is required in the Authorization header"},
+	forgedForm:           {http.StatusForbidden, codeAccessDenied, http.StatusForbidden, "010-026", "not from a form that was written for this browser"},
+	registrationClosed:   {http.StatusForbidden, codeAccessDenied, http.StatusUnprocessableEntity, "003-020", "nobody can register here"},
+
+	requestNotSupported:      {http.StatusBadRequest, "request_not_supported", http.StatusBadRequest, "0", "request objects are not supported"},
+	requestURINotSupported:   {http.StatusBadRequest, "request_uri_not_supported", http.StatusBadRequest, "0", "only pushed requests are supported"},
+	registrationNotSupported: {http.StatusBadRequest, "registration_not_supported", http.StatusBadRequest, "0", "not supported"},
+
+	noRoute:          {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is nothing at this address"},
+	noProject:        {http.StatusNotFound, "not_found", http.StatusNotFound, "003-019", "there is no such project"},
+	wrongMethod:      {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusMethodNotAllowed, "0", "the method is not allowed here"},
+	adminKeyRequired: {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
+	bearerRequired:   {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "an access token is required in the Authorization header"},
 
 	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
 	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},
 	authority.NoSuchUser:                 {http.StatusNotFound, "not_found", http.StatusNotFound, "003-002", "there is no such user"},
+	authority.RequestExpired:             {http.StatusBadRequest, "invalid_request_uri", http.StatusBadRequest, "0", "the request is over: begin again"},
+	authority.RequestUsed:                {http.StatusBadRequest, "invalid_request_uri", http.StatusBadRequest, "0", "the request was answered before"},
 	authority.NoSession:                  {http.StatusUnauthorized, "login_required", http.StatusUnauthorized, "002-016", "there is no session: sign in"},
 	authority.WrongCredentials:           {http.StatusBadRequest, codeInvalidGrant, http.StatusUnauthorized, "003-001", "wrong username or password"},
 	authority.AccountDisabled:            {http.StatusBadRequest, codeAccessDenied, http.StatusUnauthorized, "010-026", "the account is disabled"},
@@ -84,6 +100,11 @@ var answers = map[rules.Reason]answer{
 	authority.Unavailable:                {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
 	authority.ServerError:                {http.StatusInternalServerError, codeServerError, http.StatusTeapot, "004-001", "Something went wrong."},
 	authority.Busy:                       {http.StatusTooManyRequests, "too_many_requests", http.StatusTooManyRequests, "0", "too many requests: try again in a moment"},
+
+	rules.LoginRequired:            {http.StatusBadRequest, "login_required", http.StatusUnauthorized, "002-016", "the person must sign in"},
+	rules.AccountSelectionRequired: {http.StatusBadRequest, "account_selection_required", http.StatusUnauthorized, "002-016", "the person must choose an account"},
+	rules.ConsentRequired:          {http.StatusBadRequest, "consent_required", http.StatusUnauthorized, "010-026", "the person must agree"},
+	rules.AccessDenied:             {http.StatusForbidden, codeAccessDenied, http.StatusUnauthorized, "010-026", "the person did not agree"},
 
 	rules.MissingParameter:     {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "required"},
 	rules.BadParameter:         {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "not a valid value"},
@@ -104,4 +125,16 @@ var answers = map[rules.Reason]answer{
 	rules.AlreadyExists:        {http.StatusConflict, "already_exists", http.StatusUnprocessableEntity, "003-003", "already exists"},
 	rules.NotFound:             {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is no such thing"},
 	rules.Conflict:             {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "not possible in the present state"},
+}
+
+// failures are the reasons that a person is told in other words than that the
+// application made a mistake.
+var failures = map[rules.Reason]pages.Failure{
+	authority.NoSuchClient:   pages.UnknownClient,
+	authority.RequestExpired: pages.Expired,
+	authority.RequestUsed:    pages.Expired,
+	authority.Busy:           pages.TooMany,
+	forgedForm:               pages.ForgedForm,
+	registrationClosed:       pages.NotFound,
+	noRoute:                  pages.NotFound,
 }

@@ -39,7 +39,7 @@ func TestRefusals(t *testing.T) {
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.FailureLimit = anHour }})
 	all := map[rules.Reason]told{}
 	for _, rows := range []func(testing.TB, *apitest.Replica) map[rules.Reason]told{
-		formRefusals, grantRefusals, exchangeRefusals, loginRefusals, adminRefusals, otherRefusals,
+		formRefusals, grantRefusals, exchangeRefusals, loginRefusals, personRefusals, adminRefusals, otherRefusals,
 	} {
 		maps.Copy(all, rows(t, r))
 	}
@@ -229,6 +229,32 @@ func disabledUser(t testing.TB, r *apitest.Replica) []string {
 	dora := subject(t, wantOK(t, r.Exchange(t, apitest.DemoSPA, code)))
 	wantOK(t, r.Admin(t, http.MethodPost, "/users/"+dora+"/disable", nil))
 	return []string{"username", body["username"], "password", body["password"]}
+}
+
+// personRefusals are of what people see in pages, and clients by redirect: here
+// they are rendered as the dialects would. Only the Login API tells of consent.
+func personRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
+	row := func(status int, code string, loginStatus int, loginCode string) told {
+		return told{status, code, loginStatus, loginCode, "", nil, nil, ""}
+	}
+	unagreed := row(400, "consent_required", 401, "010-026")
+	cookie := sessionCookie(t, r.LoginAnswer(t, apitest.DemoSPA, "read"))
+	unagreed.login = func() apitest.Answer {
+		return browse(t, r.URL+ssoPath+"?"+apitest.CodeQuery("demo-web", "read").Encode(), cookie)
+	}
+	return map[rules.Reason]told{
+		rules.LoginRequired:            row(400, "login_required", 401, "002-016"),
+		rules.AccountSelectionRequired: row(400, "account_selection_required", 401, "002-016"),
+		rules.ConsentRequired:          unagreed,
+		rules.AccessDenied:             row(403, "access_denied", 401, "010-026"),
+		authority.RequestExpired:       row(400, "invalid_request_uri", 400, "0"),
+		authority.RequestUsed:          row(400, "invalid_request_uri", 400, "0"),
+		"forged_form":                  row(403, "access_denied", 403, "010-026"),
+		"registration_closed":          row(403, "access_denied", 422, "003-020"),
+		"request_not_supported":        row(400, "request_not_supported", 400, "0"),
+		"request_uri_not_supported":    row(400, "request_uri_not_supported", 400, "0"),
+		"registration_not_supported":   row(400, "registration_not_supported", 400, "0"),
+	}
 }
 
 // adminRefusals are of calls that only administrators have.

@@ -113,11 +113,15 @@ func (s *Server) in(d dialect) echo.MiddlewareFunc {
 			}
 			p := asProblem(err)
 			s.logProblem(c, p)
-			if p.retryable() && c.Get(noRetry) == nil {
-				c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(p.retryAfter()))
-			}
+			setRetryAfter(c, p)
 			return d(c, p)
 		}
+	}
+}
+
+func setRetryAfter(c echo.Context, p problem) {
+	if p.retryable() && c.Get(noRetry) == nil {
+		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(p.retryAfter()))
 	}
 }
 

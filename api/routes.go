@@ -10,11 +10,27 @@ import (
 // publicRoutes is every address that clients reach.
 func (s *Server) publicRoutes(e *echo.Echo) {
 	base := s.basePath()
+	// What people see; no script reads it. It comes first, so that what there is
+	// not below /oauth2 is told as clients understand it.
+	person := newSection(e, base+"/oauth2", s.in(s.pageDialect), noStore, s.limitAddress)
+	person.add(http.MethodGet, "/authorize", s.authorize)
+	person.add(http.MethodPost, "/authorize", s.authorize)
+	person.add(http.MethodGet, "/login", s.showLogin)
+	person.add(http.MethodPost, "/login", s.signInByPassword)
+	person.add(http.MethodGet, "/register", s.showRegister)
+	person.add(http.MethodPost, "/register", s.signInAsNew)
+	person.add(http.MethodGet, "/select-account", s.showSelect)
+	person.add(http.MethodPost, "/select-account", s.selectAccount)
+	person.add(http.MethodGet, "/consent", s.showConsent)
+	person.add(http.MethodPost, "/consent", s.consent)
+	person.add(http.MethodGet, "/continue", s.resume)
+
 	browser := newSection(e, base+"/oauth2", s.cors, s.in(oauthDialect), noStore, s.limitAddress)
 	browser.add(http.MethodPost, "/token", s.token)
 	browser.add(http.MethodPost, "/revoke", s.revoke)
 	browser.add(http.MethodGet, "/userinfo", s.answerUserInfo)
 	browser.add(http.MethodPost, "/userinfo", s.answerUserInfo)
+	browser.add(http.MethodPost, "/par", s.pushAuthorization)
 
 	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore, s.limitAddress)
 	oauth.add(http.MethodPost, "/introspect", s.introspect)

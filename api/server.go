@@ -14,6 +14,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/keys"
+	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/projector"
 )
 
@@ -25,16 +26,20 @@ type Server struct {
 	keys      *keys.Manager
 	feed      *projector.Feed
 	limits    limits
-	public    *echo.Echo
-	admin     *echo.Echo
-	stop      context.CancelFunc
-	done      sync.WaitGroup
+	pages     *pages.Renderer
+	// origin refuses forms that other origins send.
+	origin *http.CrossOriginProtection
+	public *echo.Echo
+	admin  *echo.Echo
+	stop   context.CancelFunc
+	done   sync.WaitGroup
 }
 
 // newServer follows the keys until Close, whatever becomes of ctx.
-func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed) *Server {
+func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) *Server {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings), stop: stop}
+	s.pages, s.origin = r, http.NewCrossOriginProtection()
 	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
 	s.public, s.admin = s.newEcho(), s.newEcho()
 	s.publicRoutes(s.public)

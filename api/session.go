@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/http"
 	"strings"
 	"time"
 
@@ -13,12 +12,8 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// The session's cookie. With https its name keeps other hosts of the domain
-// from planting one (RFC 6265bis §4.1.3.2).
-const (
-	sessionCookie         = "__Host-chancery-session"
-	loopbackSessionCookie = "chancery-session"
-)
+// sessionCookie holds what proves a session.
+const sessionCookie = "chancery-session"
 
 // signIn opens the session of a user who has just authenticated, always a new
 // one, and ends the one that the browser came with: nobody who knew that may
@@ -29,7 +24,7 @@ func (s *Server) signIn(c echo.Context, user fold.User, methods ...string) (*aut
 	if err != nil {
 		return nil, err
 	}
-	s.setSessionCookie(c, text, time.Unix(auth.Session.Expires, 0))
+	s.setCookie(c, sessionCookie, text, time.Unix(auth.Session.Expires, 0))
 	before, err := s.session(c)
 	if err == nil {
 		err = s.authority.EndSession(ctx, before, events.ReasonSignedInAgain, caller(c))
@@ -43,7 +38,7 @@ func (s *Server) signIn(c echo.Context, user fold.User, methods ...string) (*aut
 // session is who is signed in at the browser. The refusal is
 // authority.NoSession.
 func (s *Server) session(c echo.Context) (*authority.Authentication, error) {
-	cookies := c.Request().CookiesNamed(s.sessionCookieName())
+	cookies := c.Request().CookiesNamed(s.cookieName(sessionCookie))
 	if len(cookies) != 1 {
 		return nil, asError(&rules.Refusal{Reason: authority.NoSession, Detail: "not exactly one cookie"})
 	}
@@ -54,19 +49,4 @@ func isNoSession(err error) bool { return isRefusal(err, authority.NoSession) }
 
 func (s *Server) isSecure() bool {
 	return !strings.HasPrefix(s.parts.Settings.Issuer, "http://")
-}
-
-func (s *Server) sessionCookieName() string {
-	if s.isSecure() {
-		return sessionCookie
-	}
-	return loopbackSessionCookie
-}
-
-// setSessionCookie sets the cookie, or with a time that is past drops it.
-func (s *Server) setSessionCookie(c echo.Context, text string, expires time.Time) {
-	c.SetCookie(&http.Cookie{ //nolint:gosec // Secure but for an issuer on loopback
-		Name: s.sessionCookieName(), Value: text, Path: "/", Expires: expires,
-		HttpOnly: true, Secure: s.isSecure(), SameSite: http.SameSiteLaxMode,
-	})
 }

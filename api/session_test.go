@@ -132,7 +132,7 @@ func TestSession(t *testing.T) {
 			"garbage":            with("garbage"),
 			"cut":                with(cookie.Value[:len(cookie.Value)-1]),
 			"a refresh token":    with(refresh),
-			"a token's body":     with("chs_" + refresh[4:]),
+			"a token's body":     with("chb_" + refresh[4:]),
 			"another's MAC":      with(cookie.Value[:len(cookie.Value)-4] + "AAAA"),
 			"another session id": with(cookie.Value[:8] + "AAAAAAAA" + cookie.Value[16:]),
 		} {
@@ -176,7 +176,7 @@ func TestSessionFixation(t *testing.T) {
 	apitest.CodeOf(t, ssoAt(t, r, opened))
 
 	login = newLogin(t, r)
-	login.AddCookie(&http.Cookie{Name: planted.Name, Value: "chs_" + strings.Repeat("A", 76)})
+	login.AddCookie(&http.Cookie{Name: planted.Name, Value: "chb_" + strings.Repeat("A", 76)})
 	if chosen := sessionCookie(t, apitest.Do(t, login)); strings.Contains(chosen.Value, "AAAAAAAA") {
 		t.Error("the browser chose its session")
 	}

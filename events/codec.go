@@ -65,6 +65,8 @@ var decoders = map[string]func([]byte) (Fact, error){
 	UserDisabled{}.Type():          decode[UserDisabled],
 	UserEnabled{}.Type():           decode[UserEnabled],
 	UserCutOff{}.Type():            decode[UserCutOff],
+	ConsentGiven{}.Type():          decode[ConsentGiven],
+	ConsentWithdrawn{}.Type():      decode[ConsentWithdrawn],
 	KeyAnnounced{}.Type():          decode[KeyAnnounced],
 	KeyActivated{}.Type():          decode[KeyActivated],
 	KeyRetired{}.Type():            decode[KeyRetired],

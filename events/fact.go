@@ -315,6 +315,11 @@ type ClientSettings struct {
 	RequirePKCE bool `json:"require_pkce,omitempty"`
 	// IntrospectAny lets the client introspect tokens of every audience.
 	IntrospectAny bool `json:"introspect_any,omitempty"`
+	// FirstParty clients are the installation's own: people are not asked whether
+	// they may have what they ask for.
+	FirstParty bool `json:"first_party,omitempty"`
+	// RequirePAR asks for requests that were pushed (RFC 9126 §6).
+	RequirePAR bool `json:"require_pushed_authorization_requests,omitempty"`
 	// PasswordLogin lets a first-party public client send a user's password.
 	PasswordLogin bool `json:"password_login,omitempty"`
 	// TokenExchange is what the client may do if it has that grant type.
@@ -435,6 +440,22 @@ type UserCutOff struct {
 
 // Type is user.cut_off.v1.
 func (UserCutOff) Type() string { return "user.cut_off.v1" }
+
+// ConsentGiven says what a user agreed that a client may have from now on. It
+// takes the place of what was agreed before.
+type ConsentGiven struct {
+	Scope    []string `json:"scope"`
+	Audience []string `json:"aud,omitempty"`
+}
+
+// Type is consent.given.v1.
+func (ConsentGiven) Type() string { return "consent.given.v1" }
+
+// ConsentWithdrawn ends a user's consent to a client.
+type ConsentWithdrawn struct{}
+
+// Type is consent.withdrawn.v1.
+func (ConsentWithdrawn) Type() string { return "consent.withdrawn.v1" }
 
 // Uses of a key.
 const (

@@ -82,6 +82,8 @@ func samples() map[string]events.Fact {
 		events.UserDisabled{},
 		events.UserEnabled{},
 		events.UserCutOff{Reason: events.ReasonUserRequest},
+		events.ConsentGiven{Scope: []string{"openid", "read"}, Audience: []string{"https://api.example"}},
+		events.ConsentWithdrawn{},
 		events.KeyAnnounced{Use: events.KeyUseSignature, Alg: "ES256", PublicJWK: json.RawMessage(`{"kty":"EC","crv":"P-256"}`), MACKey: 7},
 		events.KeyActivated{},
 		events.KeyRetired{},
@@ -108,6 +110,11 @@ func samples() map[string]events.Fact {
 		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
 	}
 	byName["client.updated.v1+token_exchange+allowed_origins"] = events.ClientUpdated{ClientSettings: settings}
+	settings.FirstParty, settings.RequirePAR = true, true
+	byName["client.registered.v1+token_exchange+allowed_origins+first_party"] = events.ClientRegistered{
+		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
+	}
+	byName["client.updated.v1+token_exchange+allowed_origins+first_party"] = events.ClientUpdated{ClientSettings: settings}
 	return byName
 }
 
@@ -162,6 +169,8 @@ func sampleSubject(typ string) events.Subject {
 		return r.ClientSubject("web")
 	case kind == "user":
 		return r.UserSubject("u1")
+	case kind == "consent":
+		return r.ConsentSubject("u1", "web")
 	case kind == "key":
 		return r.KeySubject("kid-1")
 	case strings.HasPrefix(typ, "access_token.issued"), kind == "token":

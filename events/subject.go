@@ -110,6 +110,11 @@ func (r Realm) ClientSubject(client string) Subject { return Subject(string(r) +
 // UserSubject holds the account state of one user.
 func (r Realm) UserSubject(user string) Subject { return Subject(string(r) + ".user." + user) }
 
+// ConsentSubject holds what one user agreed that one client may have.
+func (r Realm) ConsentSubject(user, client string) Subject {
+	return Subject(string(r) + ".consent." + user + "." + client)
+}
+
 // KeySubject holds the life of one signing or MAC key.
 func (r Realm) KeySubject(kid string) Subject { return Subject(string(r) + ".key." + kid) }
 
@@ -142,6 +147,7 @@ func (r Realm) RegistrySubjects() []string {
 	return []string{
 		string(r) + ".client.*",
 		string(r) + ".user.*",
+		string(r) + ".consent.*.*",
 		string(r) + ".key.*",
 		string(r) + ".tick",
 	}
@@ -179,7 +185,7 @@ func (s Subject) Realm() Realm {
 }
 
 // Kind is the second token of the subject: grant, session, issued, revoked,
-// refused, client, user, key or tick. It is empty for a text that is no subject
+// refused, client, user, consent, key or tick. It is empty for a text that is no subject
 // of ours.
 func (s Subject) Kind() string {
 	parts := strings.SplitN(string(s), ".", 3)
@@ -199,7 +205,7 @@ func (s Subject) ID() string {
 // hold, so they take plain appends.
 func (s Subject) Guarded() bool {
 	switch s.Kind() {
-	case "grant", "session", "client", "user", "key":
+	case "grant", "session", "client", "user", "consent", "key":
 		return true
 	}
 	return false

@@ -62,6 +62,9 @@ func (r *registry) apply(e events.Recorded, _ time.Time) error {
 	case "key":
 		defer r.keysChanged.notify()
 		return applyIn(r, r.keys, e)
+	case "consent": // read where it is needed: there are too many to hold
+		_, err := fold.Consent{}.Apply(e)
+		return err
 	case "tick":
 		if _, ok := e.Fact.(events.FeedTicked); ok {
 			return nil

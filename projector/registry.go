@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -14,13 +15,14 @@ import (
 func registryModel() model {
 	return model{
 		schema: registrySchema,
-		tables: []string{"clients", "keys", "users"},
+		tables: []string{"clients", "consents", "keys", "users"},
 		begin: func(w *writer) changes {
 			return &registryChanges{
-				w:       w,
-				clients: newOverlay[fold.Client](w, `SELECT state FROM clients WHERE id = ?`),
-				users:   newOverlay[fold.User](w, `SELECT state FROM users WHERE id = ?`),
-				keys:    newOverlay[fold.Key](w, `SELECT state FROM keys WHERE id = ?`),
+				w:        w,
+				consents: newOverlay[fold.Consent](w, `SELECT state FROM consents WHERE id = ?`),
+				clients:  newOverlay[fold.Client](w, `SELECT state FROM clients WHERE id = ?`),
+				users:    newOverlay[fold.User](w, `SELECT state FROM users WHERE id = ?`),
+				keys:     newOverlay[fold.Key](w, `SELECT state FROM keys WHERE id = ?`),
 			}
 		},
 	}
@@ -28,20 +30,24 @@ func registryModel() model {
 
 // registryChanges are those of one batch. Nothing in the registry expires.
 type registryChanges struct {
-	w       *writer
-	clients overlay[fold.Client]
-	users   overlay[fold.User]
-	keys    overlay[fold.Key]
+	w        *writer
+	consents overlay[fold.Consent]
+	clients  overlay[fold.Client]
+	users    overlay[fold.User]
+	keys     overlay[fold.Key]
 }
 
 func (c *registryChanges) apply(ctx context.Context, r events.Recorded, _ time.Time) error {
 	switch r.Subject.Kind() {
 	case "client":
-		return applyTo(ctx, c.clients, r)
+		return applyTo(ctx, c.clients, r.Subject.ID(), r)
 	case "user":
-		return applyTo(ctx, c.users, r)
+		return applyTo(ctx, c.users, r.Subject.ID(), r)
+	case "consent":
+		_, id, _ := strings.Cut(string(r.Subject), ".consent.")
+		return applyTo(ctx, c.consents, id, r)
 	case "key":
-		return applyTo(ctx, c.keys, r)
+		return applyTo(ctx, c.keys, r.Subject.ID(), r)
 	case "tick":
 		if _, ok := r.Fact.(events.FeedTicked); ok {
 			return nil
@@ -52,8 +58,8 @@ func (c *registryChanges) apply(ctx context.Context, r events.Recorded, _ time.T
 
 func applyTo[S interface {
 	Apply(events.Recorded) (S, error)
-}](ctx context.Context, o overlay[S], r events.Recorded) error {
-	row, err := o.get(ctx, r.Subject.ID())
+}](ctx context.Context, o overlay[S], id string, r events.Recorded) error {
+	row, err := o.get(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -69,6 +75,7 @@ func (c *registryChanges) flush(ctx context.Context, _ time.Time) error {
 	return errors.Join(
 		c.clients.flush(func(r *row[fold.Client], state []byte) error { return c.writeClient(ctx, r.state, state) }),
 		c.users.flush(func(r *row[fold.User], state []byte) error { return c.writeUser(ctx, r.state, state) }),
+		c.consents.flush(func(r *row[fold.Consent], state []byte) error { return c.writeConsent(ctx, r.state, state) }),
 		c.keys.flush(func(r *row[fold.Key], state []byte) error { return c.writeKey(ctx, r.state, state) }),
 	)
 }
@@ -85,6 +92,12 @@ func (c *registryChanges) writeUser(ctx context.Context, s fold.User, state []by
 	return c.w.exec(ctx,
 		`INSERT OR REPLACE INTO users (id, seq, disabled, epoch, created_at, state) VALUES (?, ?, ?, ?, ?, ?)`,
 		s.ID, sequence(s.Seq), s.Disabled, sequence(s.Epoch), timeText(s.CreatedAt), string(state))
+}
+
+func (c *registryChanges) writeConsent(ctx context.Context, s fold.Consent, state []byte) error {
+	return c.w.exec(ctx,
+		`INSERT OR REPLACE INTO consents (id, seq, user, client, scope, at, state) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		s.User+"."+s.Client, sequence(s.Seq), s.User, s.Client, strings.Join(s.Scope, " "), timeText(s.At), string(state))
 }
 
 func (c *registryChanges) writeKey(ctx context.Context, s fold.Key, state []byte) error {

@@ -2,7 +2,7 @@ package projector
 
 // modelVersion changes whenever a table or a fold does. A file of another
 // version is built again.
-const modelVersion = 3
+const modelVersion = 4
 
 // metaSchema is part of every file. The comments are for the operator who
 // asks SQLite for .schema.
@@ -93,6 +93,16 @@ CREATE TABLE users (
   epoch      INTEGER NOT NULL,
   created_at TEXT NOT NULL,
   state      TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE consents (
+  id     TEXT PRIMARY KEY, -- user.client
+  seq    INTEGER NOT NULL,
+  user   TEXT NOT NULL,
+  client TEXT NOT NULL,
+  scope  TEXT NOT NULL,    -- separated by spaces, empty once it was withdrawn
+  at     TEXT NOT NULL,
+  state  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE keys (

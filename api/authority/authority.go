@@ -27,14 +27,17 @@ const (
 	ClientAuthenticationFailed rules.Reason = "client_authentication_failed"
 	NoSuchClient               rules.Reason = "no_such_client"
 	NoSuchUser                 rules.Reason = "no_such_user"
-	NoSession                  rules.Reason = "no_session"
-	WrongCredentials           rules.Reason = "wrong_credentials" //nolint:gosec // a reason, no credential
-	AccountDisabled            rules.Reason = "account_disabled"
-	UsernameTaken              rules.Reason = "username_taken"
-	InvalidToken               rules.Reason = "invalid_token"
-	Unavailable                rules.Reason = "unavailable"
-	ServerError                rules.Reason = "server_error"
-	Busy                       rules.Reason = "busy"
+	// RequestExpired and RequestUsed are of pending authorization requests.
+	RequestExpired   rules.Reason = "request_expired"
+	RequestUsed      rules.Reason = "request_used"
+	NoSession        rules.Reason = "no_session"
+	WrongCredentials rules.Reason = "wrong_credentials" //nolint:gosec // a reason, no credential
+	AccountDisabled  rules.Reason = "account_disabled"
+	UsernameTaken    rules.Reason = "username_taken"
+	InvalidToken     rules.Reason = "invalid_token"
+	Unavailable      rules.Reason = "unavailable"
+	ServerError      rules.Reason = "server_error"
+	Busy             rules.Reason = "busy"
 )
 
 // Config is what an Authority is made of. Every field is required.
@@ -56,6 +59,8 @@ type Config struct {
 	// OriginKeys encrypts the private halves of origin keys.
 	OriginKeys *secret.Sealer
 	Passwords  *secret.Passwords
+	// Pending encrypts authorization requests that wait for a person.
+	Pending *secret.Sealer
 	// Failures slows down who guesses the secrets of clients and users.
 	Failures *limit.Failures
 	Logger   *slog.Logger

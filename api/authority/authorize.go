@@ -25,6 +25,9 @@ type AuthorizationRequest struct {
 	Challenge string
 	// Nonce is for the ID token (OIDC Core §3.1.2.1), or empty.
 	Nonce string
+	// Grant is the id of the grant to open, where it was drawn before; then the
+	// request is good for one. Zero draws one.
+	Grant events.GrantID
 	// LoginClaims is as in TokenRequest, where tokens are given at once.
 	LoginClaims bool
 	Caller      Caller
@@ -46,12 +49,13 @@ func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p
 const AMRPassword = "pwd"
 
 // CheckCodeRequest refuses what is wrong with a request for a code before the
-// user is asked for anything.
-func (a *Authority) CheckCodeRequest(r AuthorizationRequest) error {
-	if _, refusal := a.authorization(r, Authentication{}, 0).CheckCodeRequest(); refusal != nil {
-		return refusal
+// user is asked for anything, and says what it comes down to.
+func (a *Authority) CheckCodeRequest(r AuthorizationRequest) (rules.Asked, error) {
+	asked, refusal := a.authorization(r, Authentication{}, 0).CheckCodeRequest()
+	if refusal != nil {
+		return asked, refusal
 	}
-	return nil
+	return asked, nil
 }
 
 // Code is an authorization code and where to send it.
@@ -63,7 +67,10 @@ type Code struct {
 // OpenWithCode opens a grant of a user who has authenticated, and gives the
 // code for it.
 func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, auth Authentication) (*Code, error) {
-	id := a.newGrantID()
+	id := r.Grant
+	if id.IsZero() {
+		id = a.newGrantID()
+	}
 	ring, mac := a.Keys.MAC()
 	if mac == 0 {
 		return nil, unavailable("choose a MAC key", errors.New("none is active here"))
@@ -76,7 +83,11 @@ func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, au
 	if err != nil {
 		return nil, fmt.Errorf("render code: %w", err)
 	}
-	if err := a.open(ctx, id, *fact, auth.User, r.Caller); err != nil {
+	err = a.open(ctx, id, *fact, auth.User, r.Caller)
+	if errors.Is(err, eventlog.ErrConflict) && !r.Grant.IsZero() {
+		return nil, &rules.Refusal{Reason: RequestUsed}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &Code{Text: text, RedirectURI: fact.Code.RedirectURI}, nil

@@ -40,7 +40,7 @@ func demoClients() []demoClient {
 		}},
 		{"demo-spa", "", events.ClientSettings{
 			Name: "Demo single-page application", Public: true, GrantTypes: code, RedirectURIs: []string{DemoRedirect},
-			Scope: people, RequirePKCE: true, PasswordLogin: true,
+			Scope: people, RequirePKCE: true, PasswordLogin: true, FirstParty: true,
 		}},
 	}
 }

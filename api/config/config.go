@@ -37,6 +37,8 @@ type Settings struct {
 	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" help:"Wrong secrets of one client, or wrong passwords of one user, from one address; 0 is no limit."`
 	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets and passwords from one address, whoever's; 0 is no limit."`
 
+	Registration bool `default:"true" negatable:"" help:"Let people register themselves."`
+
 	TrustedProxies []netip.Prefix `name:"trusted-proxy" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. None by default."`
 }
 
@@ -69,6 +71,8 @@ func Default() Settings {
 		RetryWindow:         p.RetryWindow,
 		SessionLifetime:     p.Session,
 		FreshnessBound:      time.Second,
+
+		Registration: true,
 
 		RegistrationLimit:   limit.Rate{N: 60, Per: time.Minute, Burst: 100},
 		FailureLimit:        limit.Rate{N: 10, Per: time.Minute, Burst: 20},

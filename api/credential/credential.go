@@ -31,7 +31,7 @@ type Kind string
 const (
 	Code         Kind = "chc_" // RFC 6749 §4.1.2
 	RefreshToken Kind = "chr_" // RFC 6749 §1.5
-	Session      Kind = "chs_" // what a browser proves a session with
+	Session      Kind = "chb_" // what a browser proves a session with
 )
 
 // KindOf tells by its prefix what text claims to be. It proves nothing.

@@ -83,7 +83,7 @@ func withoutLoopbackPort(uri string) (rest string, ok bool) {
 
 // OpenWithCode opens a grant that a code is to be redeemed for.
 func OpenWithCode(a Authorization, m Minting) (*events.GrantOpened, *Refusal) {
-	redirect, refusal := a.CheckCodeRequest()
+	asked, refusal := a.CheckCodeRequest()
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -95,7 +95,7 @@ func OpenWithCode(a Authorization, m Minting) (*events.GrantOpened, *Refusal) {
 	opened.Code = &events.Code{
 		MACKey:        m.MACKey,
 		Expires:       codeExpires.Unix(),
-		RedirectURI:   redirect,
+		RedirectURI:   asked.RedirectURI,
 		RedirectGiven: a.RedirectURI != "",
 		Challenge:     a.Challenge,
 	}
@@ -105,25 +105,33 @@ func OpenWithCode(a Authorization, m Minting) (*events.GrantOpened, *Refusal) {
 	return opened, nil
 }
 
+// Asked is what an authorization request comes down to.
+type Asked struct {
+	// RedirectURI is the one in force.
+	RedirectURI string
+	// Scope and Audience are what would be granted.
+	Scope, Audience []string
+}
+
 // CheckCodeRequest reports what is wrong with asking for a code, which is
-// known before the resource owner is, and the redirect URI in force.
-func (a Authorization) CheckCodeRequest() (redirect string, refusal *Refusal) {
-	redirect, refusal = a.Redirect()
+// known before the resource owner is, or else what is asked for.
+func (a Authorization) CheckCodeRequest() (asked Asked, refusal *Refusal) {
+	asked.RedirectURI, refusal = a.Redirect()
 	switch {
 	case refusal != nil:
-		return "", refusal
+		return asked, refusal
 	case !slices.Contains(a.Client.GrantTypes, GrantAuthorizationCode):
-		return "", refuse(UnauthorizedClient, "response_type", "the client may not ask for codes")
+		return asked, refuse(UnauthorizedClient, "response_type", "the client may not ask for codes")
 	case a.Challenge == "" && (a.Client.Public || a.Client.RequirePKCE):
-		return "", refuse(ChallengeRequired, "code_challenge", "")
+		return asked, refuse(ChallengeRequired, "code_challenge", "")
 	case len(a.Nonce) > maxNonce:
-		return "", refuse(BadParameter, "nonce", "too long")
+		return asked, refuse(BadParameter, "nonce", "too long")
 	}
-	if _, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
-		return "", refusal
+	if asked.Scope, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
+		return asked, refusal
 	}
-	_, refusal = narrowAudience(a.Client.Audience, a.Audience)
-	return redirect, refusal
+	asked.Audience, refusal = narrowAudience(a.Client.Audience, a.Audience)
+	return asked, refusal
 }
 
 // OpenWithPassword opens a grant for a first-party public client that sent the
@@ -185,7 +193,7 @@ func (a Authorization) open() (*events.GrantOpened, *Refusal) {
 		ACR:         a.ACR,
 		Nonce:       a.Nonce,
 		Expires:     a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
-		Refreshable: wantsRefresh(scope),
+		Refreshable: WantsRefresh(scope),
 		Session:     a.Session,
 	}, nil
 }

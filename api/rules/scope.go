@@ -43,8 +43,8 @@ func ParseScope(s string) ([]string, *Refusal) {
 	return scope, nil
 }
 
-// wantsRefresh reports whether the scope asks for a refresh token.
-func wantsRefresh(scope []string) bool {
+// WantsRefresh reports whether the scope asks for a refresh token.
+func WantsRefresh(scope []string) bool {
 	return slices.Contains(scope, ScopeOfflineAccess) || slices.Contains(scope, ScopeOffline)
 }
 

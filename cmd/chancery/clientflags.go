@@ -19,6 +19,8 @@ type clientFlags struct {
 	SigningAlg    *string  `placeholder:"ALG" help:"JWS algorithm of its access tokens: ES256, RS256 or EdDSA."`
 	RequirePKCE   *bool    `name:"require-pkce" negatable:"" help:"Ask for a code challenge, although it is confidential."`
 	IntrospectAny *bool    `negatable:"" help:"It may introspect tokens of every audience."`
+	FirstParty    *bool    `negatable:"" help:"It is the installation's own: people are not asked whether they agree."`
+	RequirePAR    *bool    `name:"require-par" negatable:"" help:"It must push its authorization requests (RFC 9126)."`
 	PasswordLogin *bool    `negatable:"" help:"It is first-party and may send a user's password."`
 
 	Exchange exchangeFlags `embed:"" prefix:"exchange-"`
@@ -57,6 +59,8 @@ func (f clientFlags) apply(s *events.ClientSettings) {
 	give(&s.RequirePKCE, f.RequirePKCE)
 	give(&s.IntrospectAny, f.IntrospectAny)
 	give(&s.PasswordLogin, f.PasswordLogin)
+	give(&s.FirstParty, f.FirstParty)
+	give(&s.RequirePAR, f.RequirePAR)
 	giveList(&s.GrantTypes, f.GrantType)
 	giveList(&s.RedirectURIs, f.RedirectURI)
 	giveList(&s.AllowedOrigins, f.AllowedOrigin)

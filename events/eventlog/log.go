@@ -208,6 +208,8 @@ func (l *Log) route(s events.Subject) (*stream, error) {
 	switch kind := s.Kind(); {
 	case (kind == "client" || kind == "user" || kind == "key") && len(parts) == 3 && events.ValidID(s.ID()):
 		return l.stream(registry)
+	case kind == "consent" && len(parts) == 4 && events.ValidID(parts[2]) && events.ValidID(parts[3]):
+		return l.stream(registry)
 	case s == l.cfg.Realm.RegistryTickSubject():
 		return l.stream(registry)
 	case (kind == "grant" || kind == "session" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
