@@ -233,6 +233,9 @@ func authorizationOf(p authority.Pending, client fold.Client, by authority.Calle
 // proceed asks the person for what is still to be asked for, or gives the
 // client its code.
 func (s *Server) proceed(c echo.Context, p authority.Pending, client fold.Client) error {
+	if p.Return != "" {
+		return c.Redirect(http.StatusSeeOther, p.Return)
+	}
 	visit, err := s.visit(c, p, client)
 	if err != nil {
 		return s.refuse(c, p, client, err)
@@ -389,8 +392,12 @@ func (s *Server) pushAuthorization(c echo.Context) error {
 	return c.JSON(http.StatusCreated, pushedAnswer{requestURN + text, int64(authority.PushedLifetime.Seconds())})
 }
 
-// again is the address that begins a request anew, which is the client's own.
+// again is the address that begins a request anew, which is the client's own,
+// or empty for one that cannot be read.
 func (s *Server) again(p authority.Pending) string {
+	if p.Client == "" {
+		return p.Return
+	}
 	q := url.Values{"client_id": {p.Client}, "response_type": {"code"}, "response_mode": {p.ResponseMode}}
 	for name, value := range map[string]string{
 		"redirect_uri": p.RedirectURI, "state": p.State, "nonce": p.Nonce, "scope": strings.Join(p.Scope, " "),

@@ -393,6 +393,20 @@ func TestPendingRequests(t *testing.T) {
 		p := r.NewVisitor(t).Open(authorizeURL(apitest.DemoSPA))
 		wantOver(t, r.NewVisitor(t).Open(p.URL.RequestURI()))
 	})
+	t.Run("for no client", func(t *testing.T) {
+		v := r.NewVisitor(t)
+		p := v.Open("/oauth2/login")
+		if p = signIn(t, v, p); p.URL.Path != "/oauth2/account" {
+			t.Errorf("went on to %s", p.URL)
+		}
+		wantCode(t, v.Open(authorizeURL(apitest.DemoSPA, "prompt", "none")))
+		for _, page := range []string{"select-account", "consent"} {
+			p := r.NewVisitor(t).Open("/oauth2/login")
+			if p = v.Open(strings.Replace(p.URL.RequestURI(), "login", page, 1)); p.Outside != nil || p.Status != http.StatusBadRequest {
+				t.Errorf("%s shows %d %q", page, p.Status, p.Heading())
+			}
+		}
+	})
 	t.Run("used", func(t *testing.T) {
 		v := r.NewVisitor(t)
 		first := v.Open(authorizeURL(apitest.DemoSPA))

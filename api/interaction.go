@@ -22,6 +22,7 @@ const (
 	selectPage   = "/oauth2/select-account"
 	consentPage  = "/oauth2/consent"
 	continuePage = "/oauth2/continue"
+	accountPage  = "/oauth2/account"
 )
 
 // Values of the decision that a form is sent with.
@@ -47,7 +48,7 @@ type interaction struct {
 
 // form is what every form of a page has.
 func (s *Server) form(c echo.Context, i interaction, page string, problems ...pages.Problem) pages.Form {
-	return pages.Form{Action: s.basePath() + page, Request: i.text, CSRF: s.csrf(c), ToClient: true, Problems: problems}
+	return pages.Form{Action: s.basePath() + page, Request: i.text, CSRF: s.csrf(c), ToClient: i.pending.Return == "", Problems: problems}
 }
 
 func (i interaction) shown() pages.Client { return pages.Client{ID: i.client.ID, Name: i.client.Name} }
@@ -71,13 +72,22 @@ func (s *Server) interaction(c echo.Context, f form) (i interaction, err error) 
 	secret, _ := s.knownBrowser(c)
 	i.pending, err = s.authority.OpenPending(i.text, derived("pending", secret))
 	if err != nil {
-		if i.pending.Client != "" {
-			c.Set(againKey, s.again(i.pending))
-		}
+		c.Set(againKey, s.again(i.pending))
 		return i, err
+	}
+	if i.pending.Return != "" {
+		return i, nil
 	}
 	i.client, err = s.authority.FindClient(c.Request().Context(), i.pending.Client)
 	return i, err
+}
+
+// signInFirst has a person sign in, for no client, and come back to a path of
+// ours.
+func (s *Server) signInFirst(c echo.Context, back string) error {
+	p := s.authority.NewPending(authority.PendingLifetime)
+	p.Return, p.Browser = back, s.browser(c)
+	return s.ask(c, p, rules.AskLogin)
 }
 
 // resume goes on with a request once a page has done its part.
@@ -99,8 +109,12 @@ func (s *Server) resumeAs(c echo.Context, p authority.Pending, auth *authority.A
 	return c.Redirect(http.StatusSeeOther, s.pageURL(continuePage, text))
 }
 
-// showLogin asks for a user name and a password.
+// showLogin asks for a user name and a password. Who comes by themselves, not
+// for a client, goes on to their account.
 func (s *Server) showLogin(c echo.Context) error {
+	if c.Request().URL.RawQuery == "" {
+		return s.signInFirst(c, s.basePath()+accountPage)
+	}
 	i, err := s.shown(c)
 	if err != nil {
 		return err

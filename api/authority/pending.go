@@ -27,13 +27,16 @@ const PushedLifetime = 90 * time.Second
 // opens a grant once, so the request is good for one code, whoever kept a copy.
 type Pending struct {
 	Grant  events.GrantID `json:"grant"`
-	Client string         `json:"client"`
+	Client string         `json:"client,omitempty"`
+	// Return is a path of our own to go back to, where a person signs in for no
+	// client. Of the rest only Session, Browser and Expires are then in use.
+	Return string `json:"return,omitempty"`
 	// RedirectURI is as asked for, empty if it was not; Target is the one in
 	// force.
 	RedirectURI string `json:"redirect_uri,omitempty"`
-	Target      string `json:"target"`
+	Target      string `json:"target,omitempty"`
 	// ResponseMode is query or form_post.
-	ResponseMode string   `json:"mode"`
+	ResponseMode string   `json:"mode,omitempty"`
 	State        string   `json:"state,omitempty"`
 	Nonce        string   `json:"nonce,omitempty"`
 	Scope        []string `json:"scope,omitempty"`
