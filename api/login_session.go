@@ -68,9 +68,9 @@ func (s *Server) loginLogout(c echo.Context) error {
 	}
 	switch sessions {
 	case "sso":
-		err = s.signOut(c, claims.Subject, claims.Session)
+		err = s.signOut(c, claims.User, claims.Session)
 	case "all":
-		_, err = s.authority.CutOffUser(c.Request().Context(), claims.Subject, events.ReasonUserRequest, caller(c))
+		_, err = s.authority.CutOffUser(c.Request().Context(), claims.User, events.ReasonUserRequest, caller(c))
 	default:
 		err = asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "sessions"})
 	}

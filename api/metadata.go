@@ -92,7 +92,7 @@ func (s *Server) newMetadata() metadata {
 		UserInfoEndpoint: base + "/oauth2/userinfo",
 		Scopes:           []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},
 		Claims:           supportedClaims(),
-		SubjectTypes:     []string{"public"},
+		SubjectTypes:     []string{rules.SubjectPublic, rules.SubjectPairwise},
 		IDTokenAlgs:      s.parts.Settings.SigningAlgorithms,
 	}
 }

@@ -82,9 +82,9 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Issuer: p.Settings.Issuer, Policy: p.Settings.Policy(), SigningAlgs: p.Settings.SigningAlgorithms,
 		Log: p.Log, Reader: p.Reader, Feed: feed, Keys: manager,
 		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
-		OriginKeys: p.KeyRing.Sealer("origin-key"),
-		Pending:    p.KeyRing.Sealer("authorization-request"),
-		Passwords:  passwords, Logger: p.Logger,
+		OriginKeys: p.KeyRing.Sealer("origin-key"), TokenUsers: p.KeyRing.Sealer("token-user"),
+		Pending:   p.KeyRing.Sealer("authorization-request"),
+		Passwords: passwords, Logger: p.Logger,
 		Failures: limit.NewFailures(p.Settings.FailureLimit, p.Settings.AddressFailureLimit),
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func (s *Server) answerUserInfo(c echo.Context) error {
 	}
 	var p authority.Profile
 	if rules.AsksForPerson(claims.Scope) {
-		p, err = s.authority.Profile(c.Request().Context(), claims.Subject)
+		p, err = s.authority.Profile(c.Request().Context(), claims.User)
 		if err != nil && !isRefusal(err, authority.NoSuchUser) { // of the erased only the sub is left
 			return err
 		}

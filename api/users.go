@@ -32,12 +32,13 @@ type profile struct {
 	Birthday   string    `json:"birthday,omitempty"`
 }
 
-func answerProfile(c echo.Context, p authority.Profile, err error) error {
+// answerProfile tells the user by the sub that the token has for them.
+func answerProfile(c echo.Context, sub string, p authority.Profile, err error) error {
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, profile{
-		ID: p.ID, Username: p.Username, Email: p.Email, Registered: p.Registered.UTC(),
+		ID: sub, Username: p.Username, Email: p.Email, Registered: p.Registered.UTC(),
 		Nickname: p.Nickname, FirstName: p.FirstName, LastName: p.LastName, Birthday: p.Birthday,
 	})
 }
@@ -48,8 +49,8 @@ func (s *Server) showMe(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.authority.Profile(c.Request().Context(), claims.Subject)
-	return answerProfile(c, p, err)
+	p, err := s.authority.Profile(c.Request().Context(), claims.User)
+	return answerProfile(c, claims.Subject, p, err)
 }
 
 // changeMe changes what the body names of the profile, and answers with it.
@@ -66,8 +67,8 @@ func (s *Server) changeMe(c echo.Context) error {
 	if refusal != nil {
 		return asError(refusal)
 	}
-	p, err := s.authority.ChangeProfile(c.Request().Context(), claims.Subject, change)
-	return answerProfile(c, p, err)
+	p, err := s.authority.ChangeProfile(c.Request().Context(), claims.User, change)
+	return answerProfile(c, claims.Subject, p, err)
 }
 
 // profileChange reads the members of a profile that may be changed. null clears

@@ -57,7 +57,7 @@ type Code struct {
 // a code to redeem, or the first issuance where no code was asked for.
 type GrantOpened struct {
 	Client string `json:"client"`
-	// User is the resource owner's id, the sub of its tokens.
+	// User is the resource owner's id, the sub of its tokens but for Pairwise.
 	User     string   `json:"user"`
 	Scope    []string `json:"scope,omitempty"`
 	Audience []string `json:"aud,omitempty"`
@@ -81,6 +81,9 @@ type GrantOpened struct {
 	// what ties the first ID token to the client's request (OIDC Core §2).
 	ACR   string `json:"acr,omitempty"`
 	Nonce string `json:"nonce,omitempty"`
+	// Pairwise is the sub of the grant's tokens where the client is not told the
+	// user's id (OIDC Core §8.1).
+	Pairwise string `json:"pairwise_sub,omitempty"`
 }
 
 // Type is grant.opened.v1.
@@ -167,6 +170,9 @@ type TokenExchanged struct {
 	MayAct map[string]string `json:"may_act,omitempty"`
 	// Chain is what the token was made from, the root token first.
 	Chain []Ancestor `json:"chain"`
+	// User is the resource owner's id where Subject is not, because it is
+	// pairwise.
+	User string `json:"user,omitempty"`
 }
 
 // Type is token.exchanged.v1.
@@ -324,6 +330,11 @@ type ClientSettings struct {
 	PasswordLogin bool `json:"password_login,omitempty"`
 	// TokenExchange is what the client may do if it has that grant type.
 	TokenExchange ExchangeSettings `json:"token_exchange,omitzero"`
+	// SubjectType is public or pairwise (OIDC Core §8); empty is public. Clients of
+	// one SectorIdentifier, a host, are told one pairwise subject of a user;
+	// empty is the host that all redirect URIs have.
+	SubjectType      string `json:"subject_type,omitempty"`
+	SectorIdentifier string `json:"sector_identifier,omitempty"`
 	// AllowedOrigins are the web origins (RFC 6454 §6.2) whose scripts may read
 	// answers to the client.
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`

@@ -115,6 +115,7 @@ func samples() map[string]events.Fact {
 		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
 	}
 	byName["client.updated.v1+token_exchange+allowed_origins+first_party"] = events.ClientUpdated{ClientSettings: settings}
+	addPairwise(byName, settings)
 	return byName
 }
 
@@ -139,6 +140,21 @@ func addOpenID(byName map[string]events.Fact) {
 	session := byName["session.opened.v1"].(events.SessionOpened)
 	session.ACR = "urn:example:silver"
 	byName["session.opened.v1+acr"] = session
+}
+
+func addPairwise(byName map[string]events.Fact, settings events.ClientSettings) {
+	const sub = "kvGsDeypW8d4cQjCP9jcKl2oL2TpC3HTTkoSoKaPV_M"
+	opened := byName["grant.opened.v1+session+openid"].(events.GrantOpened)
+	opened.Pairwise = sub
+	byName["grant.opened.v1+session+pairwise"] = opened
+	swapped := byName["token.exchanged.v1+login_claims"].(events.TokenExchanged)
+	swapped.Subject, swapped.User = sub, "u1"
+	byName["token.exchanged.v1+pairwise"] = swapped
+	settings.SubjectType, settings.SectorIdentifier = "pairwise", "web.example"
+	byName["client.registered.v1+token_exchange+pairwise"] = events.ClientRegistered{
+		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
+	}
+	byName["client.updated.v1+token_exchange+pairwise"] = events.ClientUpdated{ClientSettings: settings}
 }
 
 func exchanged() events.TokenExchanged {

@@ -25,7 +25,7 @@ func lineage(c jose.Claims) []link {
 		IssuedTo: rules.IssuedTo{Client: c.ClientID, ClientEpoch: c.ClientEpoch},
 	}
 	if !c.Grant.IsZero() {
-		own.User, own.UserEpoch = c.Subject, c.UserEpoch
+		own.User, own.UserEpoch = c.User, c.UserEpoch
 	}
 	links := []link{own}
 	for _, t := range c.Chain {

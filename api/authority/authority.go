@@ -58,6 +58,8 @@ type Config struct {
 	Addresses *secret.Addresses
 	// OriginKeys encrypts the private halves of origin keys.
 	OriginKeys *secret.Sealer
+	// TokenUsers encrypts the ids of users in tokens with pairwise subjects.
+	TokenUsers *secret.Sealer
 	Passwords  *secret.Passwords
 	// Pending encrypts authorization requests that wait for a person.
 	Pending *secret.Sealer

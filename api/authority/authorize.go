@@ -39,6 +39,9 @@ func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p
 		Client: r.Client, User: auth.User, Scope: r.Scope, Audience: r.Audience, RedirectURI: r.RedirectURI,
 		Challenge: r.Challenge, Nonce: r.Nonce, AuthTime: now, AMR: []string{AMRPassword}, Now: now, Policy: a.policy(r.Client),
 	}
+	if made.Client.SubjectType == rules.SubjectPairwise {
+		made.Pairwise = a.Keys.PairwiseSubject(rules.Sector(made.Client.ClientSettings), made.User.ID)
+	}
 	if s := auth.Session; s.Exists() {
 		made.Session, made.AuthTime, made.AMR, made.ACR = s.ID, time.Unix(s.AuthTime, 0), s.AMR, s.ACR
 	}
@@ -107,7 +110,7 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 	}
 	g := fold.Grant{
 		ID: id, Client: fact.Client, User: fact.User, ClientEpoch: fact.ClientEpoch, UserEpoch: fact.UserEpoch,
-		AuthTime: fact.AuthTime, AMR: fact.AMR, ACR: fact.ACR, Nonce: fact.Nonce, Expires: fact.Expires,
+		AuthTime: fact.AuthTime, AMR: fact.AMR, ACR: fact.ACR, Nonce: fact.Nonce, Pairwise: fact.Pairwise, Expires: fact.Expires,
 	}
 	tokens, err := a.render(ctx, g, *fact.Issued, time.Unix(fact.Issued.IssuedAt, 0))
 	if err != nil {

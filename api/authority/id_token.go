@@ -21,7 +21,7 @@ func (a *Authority) idToken(g fold.Grant, i events.Issuance, accessToken string)
 		return "", nil
 	}
 	c := jose.IDClaims{
-		Issuer: a.Issuer, Subject: g.User, ClientID: g.Client, Expires: i.Expires, IssuedAt: i.IssuedAt,
+		Issuer: a.Issuer, Subject: g.Subject(), ClientID: g.Client, Expires: i.Expires, IssuedAt: i.IssuedAt,
 		AuthTime: g.AuthTime, AMR: g.AMR, ACR: g.ACR, Session: g.Session, AccessToken: accessToken,
 	}
 	if i.Generation == 1 {

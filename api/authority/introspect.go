@@ -105,7 +105,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 		return nil, nil
 	}
 	return &Introspection{Refresh: true, Claims: jose.Claims{
-		Issuer: a.Issuer, Subject: g.User, ClientID: g.Client, Scope: g.Scope, Grant: g.ID,
+		Issuer: a.Issuer, Subject: g.Subject(), ClientID: g.Client, Scope: g.Scope, Grant: g.ID,
 		IssuedAt: g.IssuedAt.Unix(), Expires: claims.Expires, AuthTime: g.AuthTime,
 	}}, nil
 }

@@ -51,11 +51,12 @@ func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (*Toke
 	}
 	fact, refusal := rules.ExchangeToken(x, m)
 	if refusal != nil {
-		return nil, aboutToken(x.Subject.Grant, x.Subject.Subject, refusal)
+		return nil, aboutToken(x.Subject.Grant, x.Subject.User, refusal)
 	}
 	fact.Origin = a.Addresses.Hash(r.Client.ID, r.Caller.Address)
 	c := a.claims(x.Subject.Partition, fact.AccessTokenIssued)
 	c.Grant, c.UserEpoch, c.Act, c.MayAct, c.Chain = fact.Grant, fact.UserEpoch, fact.Act, fact.MayAct, fact.Chain
+	c.User = x.Subject.User
 	tokens, err := a.issue(ctx, r.TokenRequest, fact.AccessTokenIssued, *fact, c)
 	if err != nil {
 		return nil, err
@@ -113,7 +114,7 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 		case err != nil:
 			return err
 		case !active:
-			return aboutToken(t.claims.Grant, t.claims.Subject, &rules.Refusal{
+			return aboutToken(t.claims.Grant, t.claims.User, &rules.Refusal{
 				Reason: t.reason, Parameter: t.parameter, Detail: "it was revoked, its client or user disabled, or its user cut off",
 			})
 		}
@@ -123,18 +124,18 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 
 // aboutToken is a refusal with the grant and the resource owner of an access
 // token that was verified, if it has them.
-func aboutToken(grant events.GrantID, subject string, refusal *rules.Refusal) *rules.Refusal {
+func aboutToken(grant events.GrantID, user string, refusal *rules.Refusal) *rules.Refusal {
 	if grant.IsZero() {
 		return refusal
 	}
-	return refusal.About(grant, subject)
+	return refusal.About(grant, user)
 }
 
 // seen is what the rules see of a token.
 func (t presented) seen() rules.Presented {
 	c := t.claims
 	return rules.Presented{
-		JTI: c.JTI, Client: c.ClientID, ClientEpoch: c.ClientEpoch, Subject: c.Subject, UserEpoch: c.UserEpoch,
+		JTI: c.JTI, Client: c.ClientID, ClientEpoch: c.ClientEpoch, Subject: c.Subject, User: c.User, UserEpoch: c.UserEpoch,
 		Scope: c.Scope, Audience: c.Audience, Expires: c.Expires, Partition: c.Partition, Grant: c.Grant,
 		Act: c.Act, MayAct: c.MayAct, Chain: c.Chain,
 	}

@@ -29,7 +29,7 @@ func (a *Authority) addLoginClaims(ctx context.Context, c *jose.Claims, wanted b
 		return nil
 	}
 	c.Extra["type"] = typeUser
-	record, found, err := a.records.person(ctx, c.Subject)
+	record, found, err := a.records.person(ctx, c.User)
 	if err != nil || !found {
 		return err
 	}

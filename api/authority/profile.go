@@ -8,7 +8,6 @@ import (
 // A Profile is what a user is told of their own record. What is not known is
 // empty.
 type Profile struct {
-	ID       string
 	Username string
 	Email    string
 	// Registered is when the log stored the registration.
@@ -66,7 +65,7 @@ func (a *Authority) profile(ctx context.Context, id string, p person) (Profile, 
 		return Profile{}, err
 	}
 	return Profile{
-		ID: id, Username: p.Username, Email: p.Email, Registered: u.CreatedAt,
+		Username: p.Username, Email: p.Email, Registered: u.CreatedAt,
 		Nickname: p.Nickname, FirstName: p.FirstName, LastName: p.LastName, Birthday: p.Birthday,
 	}, nil
 }

@@ -50,7 +50,7 @@ func (a *Authority) revokeCredential(ctx context.Context, c fold.Client, kind cr
 // revokeAccessToken ends one access token and not its grant.
 func (a *Authority) revokeAccessToken(ctx context.Context, c fold.Client, claims jose.Claims, caller Caller) error {
 	if claims.ClientID != c.ID {
-		return aboutToken(claims.Grant, claims.Subject, &rules.Refusal{Reason: rules.TokenOfAnotherClient, Parameter: "token"})
+		return aboutToken(claims.Grant, claims.User, &rules.Refusal{Reason: rules.TokenOfAnotherClient, Parameter: "token"})
 	}
 	if a.Feed.TokenRevoked(claims.JTI) {
 		return nil
@@ -106,7 +106,8 @@ func (a *Authority) verify(token string) (jose.Claims, error) {
 	case !a.hasPartition(claims.Partition):
 		return claims, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Partition))
 	}
-	return claims, nil
+	err = a.findUser(&claims)
+	return claims, err
 }
 
 // doubt is nil for a token that is bad, and err for one that may not be.

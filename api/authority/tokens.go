@@ -150,7 +150,7 @@ func (a *Authority) minting(c fold.Client, loginClaims bool) (rules.Minting, err
 // a person is read anew, where it is told.
 func (a *Authority) render(ctx context.Context, g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error) {
 	claims := jose.Claims{
-		Issuer: a.Issuer, Subject: g.User, Audience: i.Audience, JTI: i.JTI,
+		Issuer: a.Issuer, Subject: g.Subject(), User: g.User, Audience: i.Audience, JTI: i.JTI,
 		IssuedAt: i.IssuedAt, Expires: i.Expires, ClientID: g.Client, Scope: i.Scope,
 		AuthTime: g.AuthTime, AMR: g.AMR, Session: g.Session, Grant: g.ID, Partition: g.ID.Partition(),
 		ClientEpoch: g.ClientEpoch, UserEpoch: g.UserEpoch,
@@ -182,6 +182,7 @@ func (a *Authority) sign(kid string, c jose.Claims) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find signing key: %w", err)
 	}
+	a.hideUser(&c)
 	text, err := jose.Sign(key, c)
 	if err != nil {
 		return "", fmt.Errorf("sign access token: %w", err)

@@ -48,6 +48,12 @@ type Claims struct {
 	// Chain is what an exchanged token was made from (chain), the root first.
 	Chain []events.Ancestor
 
+	// SealedUser is the resource owner's id, encrypted (usr), where Subject is
+	// pairwise. User is that id in the clear, which is no claim: who signs and who
+	// verifies keeps it here.
+	SealedUser string
+	User       string
+
 	// Extra are further claims. They may not replace those above.
 	Extra map[string]any
 }
@@ -105,6 +111,7 @@ func (c *Claims) table() []claim {
 		{"act", &c.Act, optional},
 		{"may_act", &c.MayAct, optional},
 		{"chain", &c.Chain, optional},
+		{"usr", &c.SealedUser, optional},
 	}
 }
 

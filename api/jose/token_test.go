@@ -86,6 +86,22 @@ func TestExchangedToken(t *testing.T) {
 	}
 }
 
+// TestUserIsNoClaim: a token has of its user what was sealed before.
+func TestUserIsNoClaim(t *testing.T) {
+	k := testKey(t, EdDSA)
+	c := testClaims()
+	c.SealedUser, c.User = "c2VhbGVk", "alice's id"
+	text := sign(t, k, c)
+	_, payload := split(t, text)
+	if strings.Contains(payload, c.User) || members(t, payload)["usr"] != "c2VhbGVk" {
+		t.Errorf("payload %s", payload)
+	}
+	c.User = ""
+	if got, err := testVerifier(t, k).Verify(text, testNow); err != nil || !reflect.DeepEqual(got, c) {
+		t.Errorf("got %+v, %v, want %+v", got, err, c)
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	for what, change := range map[string]func(*Claims){
 		"no iss":            func(c *Claims) { c.Issuer = "" },

@@ -49,6 +49,8 @@ type Manager struct {
 	cfg   Config
 	vault vault
 	set   atomic.Pointer[set]
+	// pairwise never changes.
+	pairwise []byte
 	// reloading keeps a reload from being overtaken by an earlier one.
 	reloading sync.Mutex
 }
@@ -69,6 +71,9 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{cfg: cfg, vault: v}
 	m.set.Store(&set{})
+	if m.pairwise, err = v.pairwise(ctx); err != nil {
+		return nil, fmt.Errorf("opening the key of pairwise subjects: %w", err)
+	}
 	if err := m.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("making the realm's first keys: %w", err)
 	}

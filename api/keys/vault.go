@@ -24,6 +24,7 @@ import (
 //	mac.<id>           a sealed MAC key
 //	sig.<kid>          a sealed signing key, PKCS #8
 //	claim.<alg>.<n>    the kid of the n-th key made for alg
+//	pairwise           a sealed key that pairwise subjects are derived with
 //
 // Each is created once and never changed.
 const bucketName = "SECRETS"

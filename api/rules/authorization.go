@@ -37,6 +37,9 @@ type Authorization struct {
 	AuthTime time.Time
 	AMR      []string
 	ACR      string
+	// Pairwise is the sub that the client is told instead of the user's id, or
+	// empty.
+	Pairwise string
 	// Session is the one that the user authorizes in, if any.
 	Session events.SessionID
 	Now     time.Time
@@ -192,6 +195,7 @@ func (a Authorization) open() (*events.GrantOpened, *Refusal) {
 		AMR:         a.AMR,
 		ACR:         a.ACR,
 		Nonce:       a.Nonce,
+		Pairwise:    a.Pairwise,
 		Expires:     a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
 		Refreshable: WantsRefresh(scope),
 		Session:     a.Session,

@@ -42,10 +42,10 @@ func RegisterClient(c fold.Client, id string, s events.ClientSettings, secret *e
 		return nil, refuse(AlreadyExists, "client_id", "")
 	case !events.ValidID(id):
 		return nil, refuse(BadParameter, "client_id", "want 1 to 64 letters, digits, dashes, underscores")
-	case looksLikeUserID(id):
+	case looksLikeUserID(id) || looksPairwise(id):
 		// The sub of a client's own tokens is its id, and must never be taken
 		// for a user's (RFC 9068 §5).
-		return nil, refuse(BadParameter, "client_id", "a UUID could be a user's id")
+		return nil, refuse(BadParameter, "client_id", "a UUID, or 256 bits in base64url, could be a user's sub")
 	}
 	if refusal := checkSettings(s, algs); refusal != nil {
 		return nil, refusal
@@ -151,7 +151,7 @@ func looksLikeUserID(id string) bool {
 }
 
 func checkSettings(s events.ClientSettings, algs []string) *Refusal {
-	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkOrigins, checkScopes, checkLifetimes}
+	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkOrigins, checkSubjects, checkScopes, checkLifetimes}
 	for _, check := range checks {
 		if refusal := check(s); refusal != nil {
 			return refusal
@@ -165,7 +165,7 @@ func checkSettings(s events.ClientSettings, algs []string) *Refusal {
 
 func checkText(s events.ClientSettings) *Refusal {
 	lists := map[string][]string{
-		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs, "allowed_origins": s.AllowedOrigins,
+		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs, "allowed_origins": s.AllowedOrigins, "sector_identifier": {s.SectorIdentifier},
 		"scope": s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
 	}
 	for name, list := range lists {

@@ -82,6 +82,81 @@ func TestNonce(t *testing.T) {
 	wantRefusal(t, refusal, rules.BadParameter)
 }
 
+func TestPairwiseSubjectIsKept(t *testing.T) {
+	fact, refusal := rules.OpenWithCode(rules.Authorization{
+		Client: people(), User: alice(), Challenge: challenge, Pairwise: "hidden", Now: t0, Policy: rules.DefaultPolicy(),
+	}, mint())
+	wantRefusal(t, refusal, "")
+	if g := apply(t, fold.Grant{}, *fact, t0); g.Subject() != "hidden" || g.User != alice().ID {
+		t.Errorf("grant %+v", g)
+	}
+	if g := opened(t, people()); g.Subject() != alice().ID {
+		t.Errorf("grant %+v", g)
+	}
+}
+
+// TestExchangeOfAPairwiseToken keeps its sub, and the id that is decided by.
+func TestExchangeOfAPairwiseToken(t *testing.T) {
+	x := tokenExchange()
+	x.Subject.Subject = "hidden"
+	got, refusal := rules.ExchangeToken(x, mint())
+	wantRefusal(t, refusal, "")
+	if got.Subject != "hidden" || got.User != alice().ID {
+		t.Errorf("got %+v", got)
+	}
+	x = delegated()
+	actor := aliceToken()
+	x.Actor, x.ActorType = &actor, rules.TokenTypeAccess
+	got, refusal = rules.ExchangeToken(x, mint())
+	wantRefusal(t, refusal, "")
+	if last := got.Chain[len(got.Chain)-1].Actor; last.User != alice().ID || got.Act.Subject != alice().ID {
+		t.Errorf("got %+v", got)
+	}
+	actor.Subject = "hidden"
+	_, refusal = rules.ExchangeToken(x, mint())
+	wantRefusal(t, refusal, rules.ExchangeNotAllowed)
+}
+
+func TestSubjectSettings(t *testing.T) {
+	const app, other = "https://App.example:8443/callback", "https://other.example/callback"
+	for _, test := range []struct {
+		name, subjectType, sector string
+		redirects                 []string
+		want                      string // the sector, "-" for none, empty for refused
+	}{
+		{"nothing", "", "", []string{app, other}, "-"},
+		{"public", "public", "", []string{app}, "app.example"},
+		{"pairwise", "pairwise", "", []string{app, app + "/2"}, "app.example"},
+		{"a sector of its own", "pairwise", "sector.example", []string{app, other}, "sector.example"},
+		{"an IP address", "pairwise", "", []string{"http://127.0.0.1:9999/callback"}, "127.0.0.1"},
+		{"two hosts", "pairwise", "", []string{app, other}, ""},
+		{"no host", "pairwise", "", []string{"com.example.app:/callback"}, ""},
+		{"a host and none", "pairwise", "", []string{app, "com.example.app://app.example/callback"}, ""},
+		{"another type", "ephemeral", "", []string{app}, ""},
+		{"a sector for nothing", "", "sector.example", []string{app}, ""},
+		{"a URL", "pairwise", "https://sector.example", []string{app}, ""},
+		{"upper case", "pairwise", "Sector.example", []string{app}, ""},
+		{"a port", "pairwise", "sector.example:443", []string{app}, ""},
+		{"NUL", "pairwise", "sector\x00.example", []string{app}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := people().ClientSettings
+			s.SubjectType, s.SectorIdentifier, s.RedirectURIs = test.subjectType, test.sector, test.redirects
+			_, refusal := rules.RegisterClient(fold.Client{}, "app", s, nil, []string{"ES256"})
+			if test.want == "" {
+				wantRefusal(t, refusal, rules.BadParameter)
+				return
+			}
+			wantRefusal(t, refusal, "")
+			if got := rules.Sector(s); got != strings.Trim(test.want, "-") {
+				t.Errorf("sector %q", got)
+			}
+		})
+	}
+	_, refusal := rules.RegisterClient(fold.Client{}, "kvGsDeypW8d4cQjCP9jcKl2oL2TpC3HTTkoSoKaPV_M", people().ClientSettings, nil, nil)
+	wantRefusal(t, refusal, rules.BadParameter)
+}
+
 func TestSessionHasItsLevel(t *testing.T) {
 	s := rules.OpenSession(alice(), []string{"pwd", "otp"}, "silver", rules.DefaultPolicy(), 1, t0)
 	if s.ACR != "silver" || len(s.AMR) != 2 {

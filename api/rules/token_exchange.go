@@ -18,9 +18,12 @@ type Presented struct {
 	Client      string
 	ClientEpoch uint64
 	Subject     string
-	UserEpoch   uint64
-	Scope       []string
-	Audience    []string
+	// User is the resource owner's id, which Subject is too unless it is pairwise;
+	// empty for a client's own token.
+	User      string
+	UserEpoch uint64
+	Scope     []string
+	Audience  []string
 	// Expires is in Unix seconds.
 	Expires   int64
 	Partition events.Partition
@@ -37,6 +40,9 @@ type Presented struct {
 func (p Presented) isClientsOwn() bool {
 	return p.Grant.IsZero() && p.Subject == p.Client && len(p.Chain) == 0
 }
+
+// isPairwise reports whether the token's sub hides its user's id.
+func (p Presented) isPairwise() bool { return p.User != "" && p.User != p.Subject }
 
 // depth is how many exchanges the token is away from its root.
 func (p Presented) depth() (n int) {
@@ -96,14 +102,18 @@ func ExchangeToken(x TokenExchange, m Minting) (*events.TokenExchanged, *Refusal
 	if refusal != nil {
 		return nil, refusal
 	}
-	return &events.TokenExchanged{
+	made := &events.TokenExchanged{
 		AccessTokenIssued: events.AccessTokenIssued{
 			JTI: m.JTI, Client: x.Client.ID, ClientEpoch: x.Client.Epoch, Subject: x.Subject.Subject,
 			IssuedAt: x.Now.Unix(), Expires: x.end().Unix(), Scope: scope, Audience: audience, KID: m.KID, LoginClaims: m.LoginClaims,
 		},
 		Grant: x.Subject.Grant, UserEpoch: x.Subject.UserEpoch,
 		Act: x.act(), MayAct: x.mayAct(), Chain: x.chain(),
-	}, nil
+	}
+	if x.Subject.isPairwise() {
+		made.User = x.Subject.User
+	}
+	return made, nil
 }
 
 // checkSubject refuses a token that ended while it was looked at, and one that
@@ -120,13 +130,16 @@ func checkSubject(x TokenExchange) *Refusal {
 
 // checkActor refuses an actor token that was itself exchanged: who acts by it
 // may be somebody else, and act has no place to tell. It also keeps the chain of
-// a token at two for each exchange.
+// a token at two for each exchange. One with a pairwise subject is refused
+// because the chain would tell its user's id.
 func checkActor(x TokenExchange) *Refusal {
 	switch {
 	case x.Actor == nil:
 		return nil
 	case len(x.Actor.Chain) > 0:
 		return refuse(ExchangeNotAllowed, "actor_token", "an exchanged token cannot act")
+	case x.Actor.isPairwise():
+		return refuse(ExchangeNotAllowed, "actor_token", "a pairwise subject cannot act")
 	case x.Now.Unix() >= x.Actor.Expires:
 		return refuse(InvalidActorToken, "actor_token", "expires now")
 	case x.ActorType == TokenTypeServer && !x.Actor.isClientsOwn():
@@ -218,7 +231,7 @@ func (x TokenExchange) chain() []events.Ancestor {
 	actor := x.Actor.ancestor()
 	actor.Actor = &events.ActorToken{Partition: x.Actor.Partition, Grant: x.Actor.Grant}
 	if !x.Actor.Grant.IsZero() {
-		actor.Actor.User, actor.Actor.UserEpoch = x.Actor.Subject, x.Actor.UserEpoch
+		actor.Actor.User, actor.Actor.UserEpoch = x.Actor.User, x.Actor.UserEpoch
 	}
 	return append(chain, actor)
 }

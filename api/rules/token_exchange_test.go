@@ -26,7 +26,7 @@ func gateway() fold.Client {
 // aliceToken is one of alice's, at the web client.
 func aliceToken() rules.Presented {
 	return rules.Presented{
-		JTI: "subject", Client: "web", ClientEpoch: 1, Subject: alice().ID, UserEpoch: 3,
+		JTI: "subject", Client: "web", ClientEpoch: 1, Subject: alice().ID, User: alice().ID, UserEpoch: 3,
 		Scope: []string{"read", "write", "offline_access"}, Audience: []string{"https://api.example", "https://else.example"},
 		Expires: t0.Unix() + 600, Partition: 2, Grant: aliceGrant,
 	}
@@ -92,7 +92,8 @@ func TestDelegation(t *testing.T) {
 func TestDelegationByAUser(t *testing.T) {
 	x := delegated()
 	x.ActorType = rules.TokenTypeJWT
-	x.Actor.Subject, x.Actor.Grant, x.Actor.UserEpoch = "bob", events.NewGrantID(1, [16]byte{15: 1}), 7
+	x.Actor.Subject, x.Actor.User = "bob", "bob"
+	x.Actor.Grant, x.Actor.UserEpoch = events.NewGrantID(1, [16]byte{15: 1}), 7
 	got, refusal := rules.ExchangeToken(x, mint())
 	wantRefusal(t, refusal, "")
 	want := &events.ActorToken{Partition: 1, Grant: x.Actor.Grant, User: "bob", UserEpoch: 7}

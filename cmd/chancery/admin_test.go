@@ -99,6 +99,14 @@ func TestAdminCommands(t *testing.T) {
 			}}},
 			[]string{"gateway"},
 		},
+		"create with pairwise subjects": {
+			[]string{"client", "create", "web", "--subject-type", "pairwise", "--sector-identifier", "web.example"},
+			`{"client_id":"web","subject_type":"pairwise","sector_identifier":"web.example"}`,
+			[]call{{"POST /admin/v1/clients", map[string]any{
+				"client_id": "web", "subject_type": "pairwise", "sector_identifier": "web.example",
+			}}},
+			[]string{"pairwise", "web.example"},
+		},
 		"create without id": {
 			[]string{"client", "create", "--public"},
 			`{"client_id":"made-up","public":true}`,

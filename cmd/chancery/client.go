@@ -61,6 +61,8 @@ func (c client) print(t terminal) error {
 		{"audience", cmp.Or(strings.Join(c.Audience, " "), "-")},
 		{"signing alg", cmp.Or(c.SigningAlg, "default")},
 		{"require pkce", strconv.FormatBool(c.Public || c.RequirePKCE)},
+		{"subject type", cmp.Or(c.SubjectType, "public")},
+		{"sector identifier", cmp.Or(c.SectorIdentifier, "-")},
 		{"introspect any", strconv.FormatBool(c.IntrospectAny)},
 		{"password login", strconv.FormatBool(c.PasswordLogin)},
 		{"token exchange", exchange(c.TokenExchange)},

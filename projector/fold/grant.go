@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -28,9 +29,10 @@ type Grant struct {
 	Code        *events.Code `json:"code,omitempty"`
 	// Session is the one that the grant was opened in, if any.
 	Session events.SessionID `json:"session,omitzero"`
-	// ACR and Nonce are as in events.GrantOpened.
-	ACR   string `json:"acr,omitempty"`
-	Nonce string `json:"nonce,omitempty"`
+	// ACR, Nonce and Pairwise are as in events.GrantOpened.
+	ACR      string `json:"acr,omitempty"`
+	Nonce    string `json:"nonce,omitempty"`
+	Pairwise string `json:"pairwise_sub,omitempty"`
 
 	// Current is the newest issuance, and IssuedAt the log's time of it. Its
 	// generation is 0 before the code is redeemed.
@@ -51,6 +53,9 @@ func (g Grant) Exists() bool { return g.Seq != 0 }
 
 // Revoked reports whether the grant was ended before its time.
 func (g Grant) Revoked() bool { return g.RevokedReason != "" }
+
+// Subject is the sub of the grant's tokens.
+func (g Grant) Subject() string { return cmp.Or(g.Pairwise, g.User) }
 
 // Redeemed reports whether the grant's code is spent, or never was needed.
 func (g Grant) Redeemed() bool { return g.Current.Generation > 0 }
@@ -132,7 +137,7 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 		ID: id, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
 		ClientEpoch: f.ClientEpoch, UserEpoch: f.UserEpoch, AuthTime: f.AuthTime, AMR: f.AMR,
 		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code, Session: f.Session,
-		ACR: f.ACR, Nonce: f.Nonce,
+		ACR: f.ACR, Nonce: f.Nonce, Pairwise: f.Pairwise,
 	}
 	if f.Issued != nil {
 		g.Current, g.IssuedAt, g.RedeemedAt = *f.Issued, r.Stored, r.Stored
