@@ -27,9 +27,11 @@ type IDClaims struct {
 	// Session is the one that the grant was opened in (sid), if any.
 	Session events.SessionID
 	// AccessToken is the one that it comes with, as text. The ID token has its
-	// hash (at_hash).
+	// hash (at_hash), so this is empty in one that was verified.
 	AccessToken string
 }
+
+const idTokenType = "JWT"
 
 // SignIDToken makes the ID token. Its typ is JWT, so it never passes for an
 // access token (RFC 9068 §4).
@@ -53,11 +55,40 @@ func SignIDToken(k SigningKey, c IDClaims) (string, error) {
 	if !c.Session.IsZero() {
 		payload["sid"] = c.Session
 	}
-	text, err := k.sign("JWT", payload)
+	text, err := k.sign(idTokenType, payload)
 	if err != nil {
 		return "", fmt.Errorf("signing an ID token: %w", err)
 	}
 	return text, nil
+}
+
+// VerifyIDToken reads an ID token of this issuer that came back as a hint of who
+// is meant (id_token_hint, OIDC Core §3.1.2.1): signature by one of the keys, type
+// and issuer. A hint may have expired. The error is ErrInvalid; whether it is the
+// client's, and what became of its user and session, is for the caller.
+func (v *Verifier) VerifyIDToken(text string) (IDClaims, error) {
+	payload, err := v.open(text, idTokenType)
+	if err != nil {
+		return IDClaims{}, err
+	}
+	m, err := parseObject(payload)
+	if err != nil {
+		return IDClaims{}, invalid("claims: " + err.Error())
+	}
+	var c IDClaims
+	err = errors.Join(
+		m.get("iss", &c.Issuer), m.get("sub", &c.Subject), m.get("aud", &c.ClientID), m.get("exp", &c.Expires), m.get("iat", &c.IssuedAt),
+		m.get("auth_time", &c.AuthTime), m.get("nonce", &c.Nonce), m.get("acr", &c.ACR), m.get("amr", &c.AMR), m.get("sid", &c.Session),
+	)
+	switch {
+	case err != nil:
+		return IDClaims{}, invalid("claims: " + err.Error())
+	case c.Issuer != v.issuer:
+		return IDClaims{}, invalid("another issuer")
+	case c.Subject == "" || c.ClientID == "":
+		return IDClaims{}, invalid("no sub or aud")
+	}
+	return c, nil
 }
 
 // halfHash is the left half of a text's hash, in base64url, by the hash function

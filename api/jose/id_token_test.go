@@ -1,9 +1,11 @@
 package jose
 
 import (
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chancery-authority/chancery/events"
@@ -75,6 +77,45 @@ func TestIDTokenIsNoAccessToken(t *testing.T) {
 	}
 	if _, err := v.Verify(access, testNow); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestVerifyIDToken reads what was signed, also after its end, and nothing else.
+func TestVerifyIDToken(t *testing.T) {
+	k, other := testKey(t, EdDSA), testKey(t, ES256)
+	v := testVerifier(t, k)
+	c := testIDClaims()
+	c.Nonce, c.ACR, c.AMR, c.Session = "n", "silver", []string{"pwd"}, events.NewGrantID(2, [16]byte{15: 1})
+	c.IssuedAt, c.Expires = 1000, 2000
+	text := signID(t, k, c)
+	want := c
+	want.AccessToken = ""
+	if got, err := v.VerifyIDToken(text); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	foreign, bare := c, c
+	foreign.Issuer = "https://evil.example"
+	bare.Session = events.SessionID{}
+	header, payload := split(t, text)
+	for name, text := range map[string]string{
+		"an access token":    sign(t, k, testClaims()),
+		"a logout token":     forge(t, k, strings.Replace(header, `"JWT"`, `"logout+jwt"`, 1), payload),
+		"another key":        signID(t, other, c),
+		"another issuer":     signID(t, k, foreign),
+		"damaged":            text[:len(text)-4],
+		"no sub":             forge(t, k, header, strings.Replace(payload, `"sub"`, `"sab"`, 1)),
+		"several audiences":  forge(t, k, header, strings.Replace(payload, `"demo-web"`, `["demo-web","x"]`, 1)),
+		"no session's id":    forge(t, k, header, strings.Replace(payload, c.Session.String(), "x", 1)),
+		"no object":          forge(t, k, header, `[]`),
+		"nothing":            "",
+		"the payload's text": payload,
+	} {
+		if got, err := v.VerifyIDToken(text); !errors.Is(err, ErrInvalid) || got.Subject != "" {
+			t.Errorf("%s: got %+v, %v, want ErrInvalid", name, got, err)
+		}
+	}
+	if got, err := v.VerifyIDToken(signID(t, k, bare)); err != nil || !got.Session.IsZero() {
+		t.Errorf("without a session: %+v, %v", got, err)
 	}
 }
 

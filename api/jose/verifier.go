@@ -39,18 +39,7 @@ func NewVerifier(issuer string, keys []PublicKey) (*Verifier, error) {
 // the keys, type, issuer and time. The error is ErrInvalid or ErrExpired.
 // Audience, epochs and revocation are for the caller.
 func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
-	t, err := parseJWS(text)
-	if err != nil {
-		return Claims{}, err
-	}
-	if !isAccessToken(t.header.typ) {
-		return Claims{}, invalid("typ is not at+jwt")
-	}
-	key, ok := v.keys[t.header.kid]
-	if !ok {
-		return Claims{}, invalid("unknown kid")
-	}
-	payload, err := key.verify(t)
+	payload, err := v.open(text, "at+jwt")
 	if err != nil {
 		return Claims{}, err
 	}
@@ -71,8 +60,20 @@ func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
 	return c, nil
 }
 
-// isAccessToken keeps ID tokens and assertions out (RFC 9068 §4, RFC 8725
-// §3.11). Media types know no case.
-func isAccessToken(typ string) bool {
-	return strings.EqualFold(typ, "at+jwt") || strings.EqualFold(typ, "application/at+jwt")
+// open gives the payload of a token of one type that one of the keys signed. The
+// type keeps other kinds of token out (RFC 9068 §4, RFC 8725 §3.11). Media types
+// know no case.
+func (v *Verifier) open(text, typ string) ([]byte, error) {
+	t, err := parseJWS(text)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.EqualFold(t.header.typ, typ) && !strings.EqualFold(t.header.typ, "application/"+typ) {
+		return nil, invalid("typ is not " + typ)
+	}
+	key, ok := v.keys[t.header.kid]
+	if !ok {
+		return nil, invalid("unknown kid")
+	}
+	return key.verify(t)
 }
