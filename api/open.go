@@ -94,7 +94,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(ctx, p, a, manager, feed, renderer), nil
+	return newServer(ctx, p, a, manager, feed, renderer)
 }
 
 // openKeys makes or loads the keys and keeps them as the feed tells.

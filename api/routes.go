@@ -7,6 +7,9 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
+// metadataPath goes between the issuer's host and its path (RFC 8414 §3).
+const metadataPath = "/.well-known/oauth-authorization-server"
+
 // publicRoutes is every address that clients reach.
 func (s *Server) publicRoutes(e *echo.Echo) {
 	base := s.basePath()
@@ -37,8 +40,10 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 
 	public := newSection(e, "", publicCORS, s.in(oauthDialect))
 	public.add(http.MethodGet, base+"/oauth2/jwks", s.jwks)
-	public.add(http.MethodGet, "/.well-known/oauth-authorization-server"+base, s.metadata) // RFC 8414 §3
-	public.add(http.MethodGet, base+"/.well-known/openid-configuration", s.metadata)       // Discovery §4
+	public.add(http.MethodGet, metadataPath+base, s.metadata)
+	public.add(http.MethodGet, base+"/.well-known/openid-configuration", s.metadata) // Discovery §4
+	public.add(http.MethodGet, base+"/openapi.yaml", s.openAPIYAML)
+	public.add(http.MethodGet, base+"/openapi.json", s.openAPIJSON)
 
 	login := newSection(e, base+"/api", s.cors, s.in(loginDialect), noStore, s.limitAddress)
 	login.add(http.MethodPost, "/oauth2/token", s.loginIssue)

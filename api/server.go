@@ -26,6 +26,7 @@ type Server struct {
 	keys      *keys.Manager
 	feed      *projector.Feed
 	limits    limits
+	openAPI   openAPI
 	pages     *pages.Renderer
 	// origin refuses forms that other origins send.
 	origin *http.CrossOriginProtection
@@ -36,15 +37,19 @@ type Server struct {
 }
 
 // newServer follows the keys until Close, whatever becomes of ctx.
-func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) *Server {
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings), stop: stop}
+func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) (*Server, error) {
+	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
 	s.pages, s.origin = r, http.NewCrossOriginProtection()
+	var err error
+	if s.openAPI, err = newOpenAPI(p.Settings.Issuer, s.basePath()); err != nil {
+		return nil, err
+	}
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
 	s.public, s.admin = s.newEcho(), s.newEcho()
 	s.publicRoutes(s.public)
 	s.adminRoutes(s.admin)
-	return s
+	return s, nil
 }
 
 // Close writes what refusals are not in the log yet and stops following it.

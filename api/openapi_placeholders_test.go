@@ -1,0 +1,154 @@
+package api_test
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/chancery-authority/chancery/api/apitest"
+)
+
+// placeholders are what stands in examples for earlier answers. Each is made
+// once for a request, so that those that belong together do.
+type placeholders struct {
+	t     *testing.T
+	r     *apitest.Replica
+	known map[string]string
+}
+
+// fill is a value with every {{name}} in it replaced.
+func (p *placeholders) fill(value any) any {
+	switch v := value.(type) {
+	case string:
+		for {
+			before, rest, found := strings.Cut(v, "{{")
+			if !found {
+				return v
+			}
+			name, after, _ := strings.Cut(rest, "}}")
+			v = before + p.get(name) + after
+		}
+	case map[string]any:
+		filled := maps.Clone(v)
+		for name, one := range v {
+			filled[name] = p.fill(one)
+		}
+		return filled
+	case []any:
+		filled := make([]any, len(v))
+		for i, one := range v {
+			filled[i] = p.fill(one)
+		}
+		return filled
+	}
+	return value
+}
+
+// authorization is the Authorization header of an example, or another one.
+func (p *placeholders) authorization(e *openapi3.Example, other string) string {
+	if header, ok := p.fill(e.Extensions["x-authorization"]).(string); ok {
+		return header
+	}
+	return other
+}
+
+func (p *placeholders) get(name string) string {
+	p.t.Helper()
+	if _, ok := p.known[name]; !ok {
+		p.make(name)
+	}
+	value, ok := p.known[name]
+	if !ok {
+		p.t.Fatalf("{{%s}} is not known", name)
+	}
+	return value
+}
+
+// make makes a placeholder, and those that come with it.
+func (p *placeholders) make(name string) {
+	p.t.Helper()
+	t, r := p.t, p.r
+	switch name {
+	case "code":
+		p.known[name] = r.Login(t, apitest.DemoWeb, "read offline_access")
+	case "spa_code":
+		p.known[name] = r.Login(t, apitest.DemoSPA, "read offline_access")
+	case "openid_code":
+		p.known[name] = r.Login(t, apitest.DemoSPA, "openid read")
+	case "access_token", "refresh_token":
+		tokens := r.Tokens(t, apitest.DemoWeb, "openid profile email read offline_access")
+		p.known["access_token"], p.known["refresh_token"] = tokens.Text("access_token"), tokens.Text("refresh_token")
+	case "browser", "pending":
+		p.beginAuthorization()
+	case "csrf":
+		q := sentExample{method: http.MethodGet, url: r.URL + "/oauth2/login?request=" + url.QueryEscape(p.get("pending")), cookie: p.get("browser")}
+		_, after, _ := strings.Cut(string(wantOK(t, apitest.Do(t, q.http(t))).Body), `name="csrf" value="`)
+		p.known[name], _, _ = strings.Cut(after, `"`)
+	case "session":
+		cookie, _, _ := strings.Cut(r.LoginAnswer(t, apitest.DemoSPA, "read").Header.Get("Set-Cookie"), ";")
+		p.known[name] = cookie
+	case "token_without_openid":
+		p.known[name] = r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
+	case "revoked_refresh_token":
+		p.known[name] = r.Tokens(t, apitest.DemoWeb, "read offline_access").Text("refresh_token")
+		wantOK(t, r.Post(t, revokePath, apitest.DemoWeb, "token", p.known[name]))
+	case "exchanger", "exchanger_secret", "exchanger_token":
+		c := exchanger(t, r, nil, nil)
+		p.known["exchanger"], p.known["exchanger_secret"], p.known["exchanger_token"] = c.ID, c.Secret, own(t, r, c)
+	case "exchanged_token":
+		c := apitest.Client{ID: p.get("exchanger"), Secret: p.get("exchanger_secret")}
+		p.known[name] = wantOK(t, swap(t, r, c, p.get("access_token"), actingBy(p.get("exchanger_token"))...)).Text("access_token")
+	case "grant":
+		p.known[name] = r.GrantOf(t, p.get("access_token"))
+	case "unknown_grant":
+		p.known[name] = unknownGrant(p.get("grant"))
+	case "client":
+		p.known[name] = register(t, r, map[string]any{}).ID
+	case "new_client":
+		p.known[name] = "new-" + register(t, r, map[string]any{}).ID[:12]
+	case "secret_id":
+		p.known[name] = r.Admin(t, http.MethodPost, "/clients/"+p.get("client")+"/secrets", nil).Text("id")
+	case "username":
+		p.known[name] = register(t, r, map[string]any{}).ID
+	case "user":
+		p.known[name] = p.newUser(p.get("username"))
+	case "disabled_username":
+		wantOK(t, r.Admin(t, http.MethodPost, "/users/"+p.newUser(p.get("username"))+"/disable", nil))
+		p.known[name] = p.get("username")
+	}
+}
+
+// unknownGrant is the id of a grant like another one, in the same partition.
+func unknownGrant(id string) string {
+	last := "0"
+	if strings.HasSuffix(id, last) {
+		last = "1"
+	}
+	return id[:len(id)-1] + last
+}
+
+// newUser registers a user and gives the id.
+func (p *placeholders) newUser(name string) string {
+	p.t.Helper()
+	body := map[string]string{"username": name, "password": "oh-my-ears", "email": "rabbit@example.com"}
+	code := apitest.CodeOf(p.t, p.r.JSON(p.t, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), body))
+	return subject(p.t, wantOK(p.t, p.r.Exchange(p.t, apitest.DemoSPA, code)))
+}
+
+// beginAuthorization has a browser come to the authorization endpoint.
+func (p *placeholders) beginAuthorization() {
+	t, r := p.t, p.r
+	t.Helper()
+	q := sentExample{method: http.MethodGet, url: r.URL + "/oauth2/authorize?" + apitest.CodeQuery("demo-spa", "read").Encode()}
+	a := apitest.Do(t, q.http(t))
+	next, err := url.Parse(a.Header.Get("Location"))
+	if err != nil || a.Status != http.StatusSeeOther {
+		t.Fatalf("authorize: %d %s", a.Status, a.Body)
+	}
+	p.known["pending"] = next.Query().Get("request")
+	p.known["browser"], _, _ = strings.Cut(a.Header.Get("Set-Cookie"), ";")
+}
