@@ -35,6 +35,9 @@ const (
 type Options struct {
 	// Settings changes the configuration.
 	Settings func(*config.Settings)
+	// OwnIssuer makes where it listens the issuer, as clients need that only follow
+	// the metadata.
+	OwnIssuer bool
 	// Partitions and Replicas are of the log.
 	Partitions, Replicas int
 	// Reader replaces the projector of the replica's own.
@@ -91,6 +94,10 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	}
 	settings := config.Default()
 	settings.Issuer = Issuer
+	public, admin := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
+	if o.OwnIssuer {
+		settings.Issuer = "http://" + public.Listener.Addr().String()
+	}
 	noLimits(&settings)
 	if o.Settings != nil {
 		o.Settings(&settings)
@@ -103,9 +110,11 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Server.Close)
-	public, admin := httptest.NewServer(r.Server.Public()), httptest.NewServer(r.Server.Admin())
-	t.Cleanup(public.Close)
-	t.Cleanup(admin.Close)
+	public.Config.Handler, admin.Config.Handler = r.Server.Public(), r.Server.Admin()
+	for _, s := range []*httptest.Server{public, admin} {
+		s.Start()
+		t.Cleanup(s.Close)
+	}
 	r.URL, r.AdminURL = public.URL, admin.URL
 	return r
 }

@@ -53,10 +53,15 @@ type Page struct {
 }
 
 // Heading is the text of the page's h1.
-func (p Page) Heading() string {
-	_, rest, _ := strings.Cut(string(p.Body), "<h1>")
-	heading, _, _ := strings.Cut(rest, "</h1>")
-	return html.UnescapeString(heading)
+func (p Page) Heading() string { return p.text("h1") }
+
+// Preformatted is the text of the page's pre.
+func (p Page) Preformatted() string { return p.text("pre") }
+
+func (p Page) text(element string) string {
+	_, rest, _ := strings.Cut(string(p.Body), "<"+element+">")
+	text, _, _ := strings.Cut(rest, "</"+element+">")
+	return html.UnescapeString(text)
 }
 
 // Open goes to a path of the authority, or to a whole address.
