@@ -147,8 +147,17 @@ func (s *Server) readPending(c echo.Context, client fold.Client, f form) (author
 			return p, asError(refusal)
 		}
 	}
-	_, err := s.authority.CheckCodeRequest(authorizationOf(p, client, caller(c)))
-	return p, targetAsSent(err, f)
+	if p.Challenge == "" && (client.Public || !client.PKCEOptional) {
+		return p, asError(&rules.Refusal{Reason: rules.ChallengeRequired, Parameter: "code_challenge"})
+	}
+	if _, err := s.authority.CheckCodeRequest(authorizationOf(p, client, caller(c))); err != nil {
+		return p, targetAsSent(err, f)
+	}
+	var err error
+	if hint := f.get("id_token_hint"); hint != "" {
+		p.Subject, err = s.authority.HintedSubject(client, hint)
+	}
+	return p, err
 }
 
 // single is a parameter that was sent once, or else nothing: of several no one
@@ -260,7 +269,7 @@ type visit struct {
 }
 
 func (s *Server) visit(c echo.Context, p authority.Pending, client fold.Client) (v visit, err error) {
-	v.Visit = rules.Visit{Prompt: p.Prompt, MaxAge: p.MaxAge, User: p.User, Now: s.feed.Now(p.Grant.Partition())}
+	v.Visit = rules.Visit{Prompt: p.Prompt, MaxAge: p.MaxAge, Now: s.feed.Now(p.Grant.Partition())}
 	if v.asked, err = s.authority.CheckCodeRequest(authorizationOf(p, client, caller(c))); err != nil {
 		return v, err
 	}
@@ -271,6 +280,7 @@ func (s *Server) visit(c echo.Context, p authority.Pending, client fold.Client) 
 		return v, err
 	}
 	v.Session, v.Settled = v.auth.Session, v.auth.Session.ID == p.Session
+	v.Another = p.Subject != "" && p.Subject != s.authority.SubjectOf(client, v.auth.User.ID)
 	v.Consented, err = s.authority.Consented(c.Request().Context(), client, v.auth.User.ID, v.asked)
 	return v, err
 }

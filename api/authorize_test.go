@@ -146,6 +146,17 @@ func TestAuthorize(t *testing.T) {
 	})
 }
 
+// TestWithoutPKCE is for confidential clients alone, and only if it is said.
+func TestWithoutPKCE(t *testing.T) {
+	r := single(t)
+	client := register(t, r, map[string]any{"client_id": "old", "pkce_optional": true, "first_party": true})
+	v := r.NewVisitor(t)
+	code := wantCode(t, signIn(t, v, v.Open(authorizeURL(client, "code_challenge", "", "code_challenge_method", ""))))
+	wantOK(t, r.Token(t, client, "grant_type", "authorization_code", "code", code, "redirect_uri", authority.DemoRedirect))
+	spa := register(t, r, map[string]any{"client_id": "old-spa", "pkce_optional": true, "public": true})
+	wantRefused(t, v.Open(authorizeURL(spa, "code_challenge", "", "code_challenge_method", "")), "invalid_request", "code_challenge")
+}
+
 // TestPrompts asks a person who is signed in for more.
 func TestPrompts(t *testing.T) {
 	r := single(t)
@@ -169,6 +180,20 @@ func TestPrompts(t *testing.T) {
 			wantCode(t, signIn(t, v, p))
 		})
 	}
+	t.Run("id_token_hint", func(t *testing.T) {
+		v := r.NewVisitor(t)
+		code := wantCode(t, signIn(t, v, v.Open(authorizeURL(apitest.DemoSPA, "scope", "openid"))))
+		hint := wantOK(t, r.Exchange(t, apitest.DemoSPA, code)).Text("id_token")
+		wantCode(t, v.Open(authorizeURL(apitest.DemoSPA, "prompt", "none", "id_token_hint", hint)))
+		wantRefused(t, v.Open(authorizeURL(apitest.DemoWeb, "id_token_hint", hint)), "invalid_request", "id_token_hint")
+		wantRefused(t, v.Open(authorizeURL(apitest.DemoSPA, "id_token_hint", hint+"x")), "invalid_request", "id_token_hint")
+		bob := map[string]string{"username": "hinted", "password": "a-good-password", "email": "hinted@example.com"}
+		v.SetCookie("chancery-session", sessionCookie(t, r.JSON(t, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)).Value)
+		wantRefused(t, v.Open(authorizeURL(apitest.DemoSPA, "prompt", "none", "id_token_hint", hint)), "login_required", "prompt")
+		p := v.Open(authorizeURL(apitest.DemoSPA, "id_token_hint", hint))
+		p = v.Submit(p, "username", "hinted", "password", "a-good-password")
+		wantCode(t, signIn(t, v, p))
+	})
 	t.Run("max_age", func(t *testing.T) {
 		wantCode(t, signedIn(t).Open(authorizeURL(apitest.DemoSPA, "max_age", "600")))
 	})

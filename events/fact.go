@@ -319,6 +319,9 @@ type ClientSettings struct {
 	// RequirePKCE asks for a challenge of a confidential client too. Public
 	// clients always need one.
 	RequirePKCE bool `json:"require_pkce,omitempty"`
+	// PKCEOptional lets a confidential client that does not know PKCE come to the
+	// authorization endpoint without a challenge.
+	PKCEOptional bool `json:"pkce_optional,omitempty"`
 	// IntrospectAny lets the client introspect tokens of every audience.
 	IntrospectAny bool `json:"introspect_any,omitempty"`
 	// FirstParty clients are the installation's own: people are not asked whether

@@ -155,6 +155,11 @@ func addPairwise(byName map[string]events.Fact, settings events.ClientSettings) 
 		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
 	}
 	byName["client.updated.v1+token_exchange+pairwise"] = events.ClientUpdated{ClientSettings: settings}
+	settings.PKCEOptional = true
+	byName["client.registered.v1+token_exchange+pkce_optional"] = events.ClientRegistered{
+		ClientSettings: settings, Secret: &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"}, OriginKey: "cHVibGlj",
+	}
+	byName["client.updated.v1+token_exchange+pkce_optional"] = events.ClientUpdated{ClientSettings: settings}
 }
 
 func exchanged() events.TokenExchanged {

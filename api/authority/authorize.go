@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/api/credential"
+	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
@@ -40,12 +41,32 @@ func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p
 		Challenge: r.Challenge, Nonce: r.Nonce, AuthTime: now, AMR: []string{AMRPassword}, Now: now, Policy: a.policy(r.Client),
 	}
 	if made.Client.SubjectType == rules.SubjectPairwise {
-		made.Pairwise = a.Keys.PairwiseSubject(rules.Sector(made.Client.ClientSettings), made.User.ID)
+		made.Pairwise = a.SubjectOf(made.Client, made.User.ID)
 	}
 	if s := auth.Session; s.Exists() {
 		made.Session, made.AuthTime, made.AMR, made.ACR = s.ID, time.Unix(s.AuthTime, 0), s.AMR, s.ACR
 	}
 	return made
+}
+
+// SubjectOf is the sub that a client is told of a user (OIDC Core §8).
+func (a *Authority) SubjectOf(c fold.Client, user string) string {
+	if c.SubjectType == rules.SubjectPairwise {
+		return a.Keys.PairwiseSubject(rules.Sector(c.ClientSettings), user)
+	}
+	return user
+}
+
+// HintedSubject is the sub that an ID token of a client names (id_token_hint).
+func (a *Authority) HintedSubject(c fold.Client, idToken string) (string, error) {
+	claims, err := a.Keys.Verifier().VerifyIDToken(idToken)
+	switch {
+	case errors.Is(err, jose.ErrInvalid) && a.Keys.Behind():
+		return "", unavailable("verify the ID token", err)
+	case err != nil || claims.ClientID != c.ID:
+		return "", &rules.Refusal{Reason: rules.BadParameter, Parameter: "id_token_hint", Detail: "not an ID token of the client"}
+	}
+	return claims.Subject, nil
 }
 
 // AMRPassword is the amr of who gave a password (RFC 8176 §2).

@@ -47,8 +47,9 @@ type Pending struct {
 	LoginHint    string   `json:"login_hint,omitempty"`
 	UILocales    string   `json:"ui_locales,omitempty"`
 	ACRValues    []string `json:"acr_values,omitempty"`
-	// User is who the client says that it is about (id_token_hint), or empty.
-	User string `json:"user,omitempty"`
+	// Subject is the sub of who the client says that it is about (id_token_hint),
+	// or empty.
+	Subject string `json:"sub,omitempty"`
 	// Session is the one that the person signed in to, or chose, for this
 	// request.
 	Session events.SessionID `json:"session,omitzero"`

@@ -64,8 +64,9 @@ type Visit struct {
 	// Settled says that the person signed in, or chose the account, for this
 	// very request.
 	Settled bool
-	// User is who the client says that it is about (id_token_hint), or empty.
-	User string
+	// Another says that the client means somebody else than the session's user
+	// (id_token_hint).
+	Another bool
 	// Consented says that the client need not be asked for.
 	Consented bool
 	Now       time.Time
@@ -92,7 +93,7 @@ func (v Visit) Next() (Interaction, *Refusal) {
 
 func (v Visit) mustLogin() bool {
 	switch {
-	case !v.Session.Exists(), v.User != "" && v.User != v.Session.User:
+	case !v.Session.Exists(), v.Another:
 		return true
 	case v.Settled: // or max_age=0 would ask for ever
 		return false

@@ -20,6 +20,7 @@ type clientFlags struct {
 	RequirePKCE   *bool    `name:"require-pkce" negatable:"" help:"Ask for a code challenge, although it is confidential."`
 	SubjectType   *string  `placeholder:"TYPE" help:"What it is told of users: public, their id, or pairwise, a sub that others do not share (OpenID Connect Core §8)."`
 	Sector        *string  `name:"sector-identifier" placeholder:"HOST" help:"Host that clients have in common which are told one pairwise sub. Default: the host of its redirect URIs."`
+	PKCEOptional  *bool    `name:"pkce-optional" negatable:"" help:"It is confidential, does not know PKCE, and may come to the authorization endpoint without."`
 	IntrospectAny *bool    `negatable:"" help:"It may introspect tokens of every audience."`
 	FirstParty    *bool    `negatable:"" help:"It is the installation's own: people are not asked whether they agree."`
 	RequirePAR    *bool    `name:"require-par" negatable:"" help:"It must push its authorization requests (RFC 9126)."`
@@ -59,6 +60,7 @@ func (f clientFlags) apply(s *events.ClientSettings) {
 	give(&s.Public, f.Public)
 	give(&s.SigningAlg, f.SigningAlg)
 	give(&s.RequirePKCE, f.RequirePKCE)
+	give(&s.PKCEOptional, f.PKCEOptional)
 	give(&s.SubjectType, f.SubjectType)
 	give(&s.SectorIdentifier, f.Sector)
 	give(&s.IntrospectAny, f.IntrospectAny)
