@@ -107,7 +107,7 @@ func (s *Server) pageDialect(c echo.Context, p problem) error {
 const againKey = "again"
 
 func failureOf(p problem) pages.Failure {
-	if p.Parameter == "redirect_uri" {
+	if p.Parameter == "redirect_uri" || p.Parameter == "post_logout_redirect_uri" {
 		return pages.BadRedirect
 	}
 	if failure, ok := failures[p.Reason]; ok {

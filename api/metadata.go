@@ -32,11 +32,13 @@ type metadata struct {
 	RevokeAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 
-	UserInfoEndpoint string   `json:"userinfo_endpoint"`
-	Scopes           []string `json:"scopes_supported"`
-	Claims           []string `json:"claims_supported"`
-	SubjectTypes     []string `json:"subject_types_supported"`
-	IDTokenAlgs      []string `json:"id_token_signing_alg_values_supported"`
+	UserInfoEndpoint string `json:"userinfo_endpoint"`
+	// EndSession is of OpenID Connect RP-Initiated Logout 1.0 §2.1.
+	EndSession   string   `json:"end_session_endpoint"`
+	Scopes       []string `json:"scopes_supported"`
+	Claims       []string `json:"claims_supported"`
+	SubjectTypes []string `json:"subject_types_supported"`
+	IDTokenAlgs  []string `json:"id_token_signing_alg_values_supported"`
 	// What is not supported and would count as supported were it left out, or is
 	// often asked for.
 	ClaimsParameter     bool `json:"claims_parameter_supported"`
@@ -90,6 +92,7 @@ func (s *Server) newMetadata() metadata {
 		ChallengeMethods:      []string{rules.ChallengeMethodS256},
 
 		UserInfoEndpoint: base + "/oauth2/userinfo",
+		EndSession:       base + logoutPage,
 		Scopes:           []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},
 		Claims:           supportedClaims(),
 		SubjectTypes:     []string{rules.SubjectPublic, rules.SubjectPairwise},

@@ -34,7 +34,7 @@ func TestDiscovery(t *testing.T) {
 			if string(a.Body) != string(same.Body) || a.Header.Get("Access-Control-Allow-Origin") != "*" {
 				t.Errorf("%v %s, and by RFC 8414 %s", a.Header, a.Body, same.Body)
 			}
-			if a.Text("issuer") != issuer || a.Text("userinfo_endpoint") != issuer+userInfoPath {
+			if a.Text("issuer") != issuer || a.Text("userinfo_endpoint") != issuer+userInfoPath || a.Text("end_session_endpoint") != issuer+endSessionPath {
 				t.Errorf("metadata %s", a.Body)
 			}
 			for name, want := range map[string]string{

@@ -27,6 +27,9 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	person.add(http.MethodGet, "/consent", s.showConsent)
 	person.add(http.MethodPost, "/consent", s.consent)
 	person.add(http.MethodGet, "/continue", s.resume)
+	person.add(http.MethodGet, "/logout", s.endSession)
+	person.add(http.MethodPost, "/logout", s.endSession)
+	person.add(http.MethodPost, "/sign-out", s.signOutByForm)
 
 	browser := newSection(e, base+"/oauth2", s.cors, s.in(oauthDialect), noStore, s.limitAddress)
 	browser.add(http.MethodPost, "/token", s.token)

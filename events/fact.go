@@ -341,6 +341,9 @@ type ClientSettings struct {
 	// AllowedOrigins are the web origins (RFC 6454 §6.2) whose scripts may read
 	// answers to the client.
 	AllowedOrigins []string `json:"allowed_origins,omitempty"`
+	// PostLogoutRedirectURIs are where people may be sent once they have signed
+	// out (OpenID Connect RP-Initiated Logout 1.0 §3.1).
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 
 	CodeLifetime            int64 `json:"code_lifetime,omitempty"`
 	AccessTokenLifetime     int64 `json:"access_token_lifetime,omitempty"`

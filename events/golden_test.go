@@ -116,7 +116,15 @@ func samples() map[string]events.Fact {
 	}
 	byName["client.updated.v1+token_exchange+allowed_origins+first_party"] = events.ClientUpdated{ClientSettings: settings}
 	addPairwise(byName, settings)
+	addLogout(byName)
 	return byName
+}
+
+func addLogout(byName map[string]events.Fact) {
+	registered := byName["client.registered.v1+token_exchange+pairwise"].(events.ClientRegistered)
+	registered.PostLogoutRedirectURIs = []string{"https://web.example/goodbye"}
+	byName["client.registered.v1+token_exchange+pairwise+post_logout"] = registered
+	byName["client.updated.v1+token_exchange+pairwise+post_logout"] = events.ClientUpdated{ClientSettings: registered.ClientSettings}
 }
 
 func addLoginClaims(byName map[string]events.Fact, opened events.GrantOpened, i events.Issuance) {

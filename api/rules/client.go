@@ -166,7 +166,8 @@ func checkSettings(s events.ClientSettings, algs []string) *Refusal {
 func checkText(s events.ClientSettings) *Refusal {
 	lists := map[string][]string{
 		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs, "allowed_origins": s.AllowedOrigins, "sector_identifier": {s.SectorIdentifier},
-		"scope": s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
+		"post_logout_redirect_uris": s.PostLogoutRedirectURIs,
+		"scope":                     s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
 	}
 	for name, list := range lists {
 		if len(list) > maxListed || slices.ContainsFunc(list, func(t string) bool {
@@ -216,6 +217,11 @@ func checkRedirects(s events.ClientSettings) *Refusal {
 	for _, r := range s.RedirectURIs {
 		if why := badRedirect(r); why != "" {
 			return refuse(BadParameter, "redirect_uris", why)
+		}
+	}
+	for _, r := range s.PostLogoutRedirectURIs {
+		if why := badRedirect(r); why != "" {
+			return refuse(BadParameter, "post_logout_redirect_uris", why)
 		}
 	}
 	return nil

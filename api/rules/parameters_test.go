@@ -177,6 +177,31 @@ func TestRedirectURIsThatCanBeRegistered(t *testing.T) {
 	}
 }
 
+func TestLogoutAddressesThatCanBeRegistered(t *testing.T) {
+	const secure = "https://app.example/logout?a=1"
+	for _, test := range []struct {
+		uri              string
+		redirect, listen bool
+	}{
+		{secure, true, true},
+		{"http://127.0.0.1:9999/logout", true, true},
+		{"com.example.app:/logout", true, false},
+		{"http://app.example/logout", false, false},
+		{secure + "#", false, false},
+		{"https://user@app.example/", false, false},
+		{"https://*.example/", false, false},
+		{"/logout", false, false},
+		{"javascript:alert(1)", false, false},
+	} {
+		s := web().ClientSettings
+		s.PostLogoutRedirectURIs = []string{secure, test.uri}
+		_, refusal := rules.UpdateClient(web(), s, []string{"ES256"})
+		if (refusal == nil) != test.redirect || refusal != nil && refusal.Parameter != "post_logout_redirect_uris" {
+			t.Errorf("to be sent to %q: %v", test.uri, refusal)
+		}
+	}
+}
+
 func TestSecretsOverlapByTwo(t *testing.T) {
 	c := web()
 	for i, id := range []string{"one", "two", "three"} {

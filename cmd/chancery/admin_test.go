@@ -68,6 +68,7 @@ func TestAdminCommands(t *testing.T) {
 				"--redirect-uri", "https://app.example/a,b", "--redirect-uri", "https://app.example/c", "--scope", "read write",
 				"--allowed-origin", "https://app.example", "--allowed-origin", "http://localhost:3000",
 				"--retry-window", "0", "--access-token-lifetime", "5m", "--require-pkce",
+				"--post-logout-redirect-uri", "https://app.example/bye",
 			},
 			`{"client_id":"web","client_secret":"shown-once"}`,
 			[]call{{"POST /admin/v1/clients", map[string]any{
@@ -75,6 +76,7 @@ func TestAdminCommands(t *testing.T) {
 				"redirect_uris":   list("https://app.example/a,b", "https://app.example/c"),
 				"allowed_origins": list("https://app.example", "http://localhost:3000"), "scope": list("read", "write"),
 				"refresh_token_retry_window": 0.0, "access_token_lifetime": 300.0, "require_pkce": true,
+				"post_logout_redirect_uris": list("https://app.example/bye"),
 			}}},
 			[]string{"client_secret", "shown-once"},
 		},

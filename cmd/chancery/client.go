@@ -56,6 +56,7 @@ func (c client) print(t terminal) error {
 		{"state", c.state()},
 		{"grant types", cmp.Or(strings.Join(c.GrantTypes, " "), "-")},
 		{"redirect uris", cmp.Or(strings.Join(c.RedirectURIs, " "), "-")},
+		{"post-logout redirect uris", cmp.Or(strings.Join(c.PostLogoutRedirectURIs, " "), "-")},
 		{"allowed origins", cmp.Or(strings.Join(c.AllowedOrigins, " "), "-")},
 		{"scope", cmp.Or(strings.Join(c.Scope, " "), "-")},
 		{"audience", cmp.Or(strings.Join(c.Audience, " "), "-")},

@@ -14,6 +14,7 @@ type clientFlags struct {
 	GrantType     []string `sep:"," placeholder:"TYPE" help:"Grants it may use: authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:token-exchange."`
 	RedirectURI   []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where codes may be sent. May be repeated."`
 	AllowedOrigin []string `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Web origins whose scripts may read answers to it, as https://app.example. May be repeated."`
+	PostLogoutURI []string `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where people may be sent once they have signed out. May be repeated."`
 	Scope         []string `sep:" " placeholder:"SCOPE" help:"Scopes it may be granted, separated by spaces."`
 	Audience      []string `sep:" " placeholder:"AUDIENCE" help:"Audiences of its tokens, separated by spaces."`
 	SigningAlg    *string  `placeholder:"ALG" help:"JWS algorithm of its access tokens: ES256, RS256 or EdDSA."`
@@ -69,6 +70,7 @@ func (f clientFlags) apply(s *events.ClientSettings) {
 	give(&s.RequirePAR, f.RequirePAR)
 	giveList(&s.GrantTypes, f.GrantType)
 	giveList(&s.RedirectURIs, f.RedirectURI)
+	giveList(&s.PostLogoutRedirectURIs, f.PostLogoutURI)
 	giveList(&s.AllowedOrigins, f.AllowedOrigin)
 	giveList(&s.Scope, f.Scope)
 	giveList(&s.Audience, f.Audience)
