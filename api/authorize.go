@@ -297,7 +297,9 @@ func (s *Server) ask(c echo.Context, p authority.Pending, next rules.Interaction
 
 // complete opens the grant and gives the client its code.
 func (s *Server) complete(c echo.Context, p authority.Pending, client fold.Client, auth *authority.Authentication) error {
-	code, err := s.authority.OpenWithCode(c.Request().Context(), authorizationOf(p, client, caller(c)), *auth)
+	request := authorizationOf(p, client, caller(c))
+	request.ByConsent = true
+	code, err := s.authority.OpenWithCode(c.Request().Context(), request, *auth)
 	if err != nil {
 		return s.refuse(c, p, client, err)
 	}

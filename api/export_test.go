@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
@@ -114,3 +115,6 @@ func WithBearer(s *Server, r *http.Request) *httptest.ResponseRecorder {
 	e.ServeHTTP(w, r)
 	return w
 }
+
+// Authority is what decides behind the server.
+func (s *Server) Authority() *authority.Authority { return s.authority }

@@ -48,6 +48,7 @@ func (s *Server) codeBySession(c echo.Context) (location string, err error) {
 	if !consented {
 		return "", asError(&rules.Refusal{Reason: rules.ConsentRequired})
 	}
+	request.ByConsent = true
 	return s.authorizeCode(c, request, state, auth)
 }
 

@@ -99,6 +99,24 @@ func (m *readModel) Session(ctx context.Context, id events.SessionID) (fold.Sess
 	return local.Session(ctx, id)
 }
 
+func (m *readModel) Held(ctx context.Context, p events.Partition, user, client string) (projector.Held, error) {
+	m.reads.Add(1)
+	local := m.local.Load()
+	if local == nil {
+		return projector.Held{}, projector.ErrUnavailable
+	}
+	return local.Held(ctx, p, user, client)
+}
+
+func (m *readModel) Consents(ctx context.Context, user string) (projector.Consents, error) {
+	m.reads.Add(1)
+	local := m.local.Load()
+	if local == nil {
+		return projector.Consents{}, projector.ErrUnavailable
+	}
+	return local.Consents(ctx, user)
+}
+
 func newReadModel(t *testing.T, node *embeddedtest.Node) *readModel {
 	t.Helper()
 	log, err := eventlog.Open(t.Context(), node.Conn(), eventlog.Config{Realm: events.DefaultRealm})

@@ -27,6 +27,8 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	person.add(http.MethodGet, "/consent", s.showConsent)
 	person.add(http.MethodPost, "/consent", s.consent)
 	person.add(http.MethodGet, "/continue", s.resume)
+	person.add(http.MethodGet, "/account", s.showAccount)
+	person.add(http.MethodPost, "/account", s.changeAccount)
 	person.add(http.MethodGet, "/logout", s.endSession)
 	person.add(http.MethodPost, "/logout", s.endSession)
 	person.add(http.MethodPost, "/sign-out", s.signOutByForm)

@@ -27,12 +27,12 @@ type LocalConfig struct {
 // Local is the projector: a worker for every partition and for the registry,
 // and reads of what they have folded. It is safe for concurrent use.
 type Local struct {
-	realm      events.Realm
-	logger     *slog.Logger
-	workers    []*worker
-	partitions map[events.Partition]*worker
-	stop       context.CancelFunc
-	done       sync.WaitGroup
+	realm   events.Realm
+	logger  *slog.Logger
+	workers []*worker
+	places  map[place]*worker
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 	states
 }
 
@@ -45,18 +45,20 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Local{realm: log.Realm(), logger: cfg.Logger, partitions: map[events.Partition]*worker{}}
+	l := &Local{realm: log.Realm(), logger: cfg.Logger, places: map[place]*worker{}}
 	l.states = states{l}
 	for _, p := range log.Partitions() {
 		w, err := l.open(ctx, log, log.Realm().PartitionStream(p), partitionModel(), cfg)
 		if err != nil {
 			return nil, errors.Join(err, l.closeStores())
 		}
-		l.partitions[p] = w
+		l.places[partitionPlace(p)] = w
 	}
-	if _, err := l.open(ctx, log, log.Realm().RegistryStream(), registryModel(), cfg); err != nil {
+	w, err := l.open(ctx, log, log.Realm().RegistryStream(), registryModel(), cfg)
+	if err != nil {
 		return nil, errors.Join(err, l.closeStores())
 	}
+	l.places[registryPlace] = w
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
 	for _, w := range l.workers {
@@ -95,20 +97,20 @@ func (l *Local) closeStores() error {
 }
 
 // read implements source.
-func (l *Local) read(ctx context.Context, p events.Partition, what, id string) ([]byte, error) {
+func (l *Local) read(ctx context.Context, at place, what, key string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w, ok := l.partitions[p]
+	w, ok := l.places[at]
 	if !ok {
-		return nil, fmt.Errorf("%w: no partition %d", ErrUnavailable, p)
+		return nil, fmt.Errorf("%w: no partition %s", ErrUnavailable, at)
 	}
 	s, err := w.serving()
 	if err != nil {
 		return nil, err
 	}
 	// A read takes microseconds. Watching ctx for that long costs more.
-	state, err := s.read(context.WithoutCancel(ctx), what, id)
+	state, err := s.read(context.WithoutCancel(ctx), what, key)
 	if err != nil {
 		w.unreadable(s, err)
 		return nil, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)

@@ -16,7 +16,7 @@ func partitionModel() model {
 	return model{
 		schema: partitionSchema,
 		tables: []string{"grants", "sessions", "issued", "revocations"},
-		reads:  map[string]string{readGrant: selectGrant, readSession: selectEndedSession},
+		reads:  map[string]string{readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld},
 		begin: func(w *writer) changes {
 			return &partitionChanges{
 				w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
@@ -33,6 +33,17 @@ const (
 	  WHEN EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'session' AND r.id = s.id)
 	  THEN json_set(s.state, '$.ended', json('true')) ELSE s.state END
 	  FROM sessions s WHERE s.id = ?`
+
+	// One statement is one snapshot, so position and rows belong together.
+	selectHeld = `SELECT json_object(
+	  'position', (SELECT position FROM meta),
+	  'sessions', json((` + heldRows + `SELECT rowid AS n, state FROM sessions s WHERE user = ?1
+	    AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'session' AND r.id = s.id)` + newestHeld + `)),
+	  'grants', json((` + heldRows + `SELECT rowid AS n, state FROM grants WHERE user = ?1
+	    AND (?2 = '' OR client = ?2) AND revoked_reason IS NULL` + newestHeld + `)))`
+	heldRows = `SELECT json_group_array(json(state) ORDER BY n DESC) FROM (
+	  SELECT n, state, sum(length(state)) OVER (ORDER BY n DESC) AS size FROM (`
+	newestHeld = ` ORDER BY rowid DESC LIMIT 200)) WHERE size <= 262144`
 )
 
 // partitionChanges are those of one batch.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
@@ -25,17 +27,66 @@ type Reader interface {
 	Grant(ctx context.Context, id events.GrantID) (fold.Grant, error)
 	// Session is the same of a session, with whether it has ended.
 	Session(ctx context.Context, id events.SessionID) (fold.Session, error)
+	// Held is what a partition has of a user, at one client or, if that is empty,
+	// at all. It is zero for what is no id.
+	Held(ctx context.Context, p events.Partition, user, client string) (Held, error)
+	// Consents are what a user was asked for, those that were withdrawn too.
+	Consents(ctx context.Context, user string) (Consents, error)
+}
+
+// MaxHeld is how many sessions, and how many grants, Held has at most. There may
+// be fewer of large ones: each list ends at 256 KiB of JSON, so that an answer
+// fits into a message.
+const MaxHeld = 200
+
+// Held is what a partition has of one user, the newest first and no more than
+// MaxHeld of each. What was folded up to Position is in it, and no longer what
+// was revoked or ended by then.
+type Held struct {
+	Position uint64         `json:"position"`
+	Sessions []fold.Session `json:"sessions"`
+	Grants   []fold.Grant   `json:"grants"`
+}
+
+// Consents are those of one user, ordered by client, the first 1,000 of them and
+// no more than 512 KiB of JSON. What was folded up to Position is in them.
+type Consents struct {
+	Position uint64         `json:"position"`
+	Consents []fold.Consent `json:"consents"`
 }
 
 // What can be read, as the names of queries and subjects.
 const (
-	readGrant   = "grant"
-	readSession = "session"
+	readGrant    = "grant"
+	readSession  = "session"
+	readHeld     = "held"
+	readConsents = "consents"
 )
 
-// A source reads states as JSON, null or nil if there is no row.
+// A source reads what was folded from a stream as JSON, null or nil if there is
+// no row. The key is ids, separated by dots.
 type source interface {
-	read(ctx context.Context, p events.Partition, what, id string) ([]byte, error)
+	read(ctx context.Context, from place, what, key string) ([]byte, error)
+}
+
+// A place is a stream as reads name it: a partition's number, or registryPlace.
+type place string
+
+const registryPlace place = "registry"
+
+func partitionPlace(p events.Partition) place { return place(strconv.Itoa(int(p))) }
+
+// validKey reports whether a key is one that a read takes at a place.
+func validKey(at place, what, key string) bool {
+	switch what {
+	case readGrant, readSession:
+		id, err := events.ParseGrantID(key)
+		return err == nil && partitionPlace(id.Partition()) == at
+	case readHeld:
+		user, client, _ := strings.Cut(key, ".")
+		return events.ValidID(user) && (client == "" || events.ValidID(client))
+	}
+	return events.ValidID(key)
 }
 
 // states reads what a source has as what it is.
@@ -51,9 +102,33 @@ func (s states) Session(ctx context.Context, id events.SessionID) (fold.Session,
 	return readState(ctx, s.source, readSession, id, func(s fold.Session) events.SessionID { return s.ID })
 }
 
+// Held is described at Reader.
+func (s states) Held(ctx context.Context, p events.Partition, user, client string) (held Held, err error) {
+	return readAll[Held](ctx, s.source, partitionPlace(p), readHeld, user+"."+client)
+}
+
+// Consents is described at Reader.
+func (s states) Consents(ctx context.Context, user string) (Consents, error) {
+	return readAll[Consents](ctx, s.source, registryPlace, readConsents, user)
+}
+
+func readAll[S any](ctx context.Context, from source, at place, what, key string) (all S, err error) {
+	if !validKey(at, what, key) {
+		return all, nil
+	}
+	raw, err := from.read(ctx, at, what, key)
+	if err != nil {
+		return all, err
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return all, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)
+	}
+	return all, nil
+}
+
 func readState[S any](ctx context.Context, from source, what string, id events.GrantID, idOf func(S) events.GrantID) (S, error) {
 	var state S
-	raw, err := from.read(ctx, id.Partition(), what, id.String())
+	raw, err := from.read(ctx, partitionPlace(id.Partition()), what, id.String())
 	if err != nil || raw == nil {
 		return state, err
 	}

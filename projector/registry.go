@@ -16,6 +16,7 @@ func registryModel() model {
 	return model{
 		schema: registrySchema,
 		tables: []string{"clients", "consents", "keys", "users"},
+		reads:  map[string]string{readConsents: selectConsents},
 		begin: func(w *writer) changes {
 			return &registryChanges{
 				w:        w,
@@ -27,6 +28,14 @@ func registryModel() model {
 		},
 	}
 }
+
+// selectConsents reads a range of ids, which begin with the user's and a dot.
+const selectConsents = `SELECT json_object(
+  'position', (SELECT position FROM meta),
+  'consents', json((SELECT json_group_array(json(state) ORDER BY id) FROM (
+    SELECT id, state, sum(length(state)) OVER (ORDER BY id) AS size FROM (
+      SELECT id, state FROM consents WHERE id > ?1 || '.' AND id < ?1 || '/' ORDER BY id LIMIT 1000)
+  ) WHERE size <= 524288)))`
 
 // registryChanges are those of one batch. Nothing in the registry expires.
 type registryChanges struct {

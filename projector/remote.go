@@ -42,7 +42,7 @@ func NewRemote(nc *nats.Conn, realm events.Realm) *Remote {
 
 // read implements source. It asks again, and so possibly another projector, a
 // few times for up to a second.
-func (r *Remote) read(ctx context.Context, p events.Partition, what, id string) ([]byte, error) {
+func (r *Remote) read(ctx context.Context, at place, what, key string) ([]byte, error) {
 	var err error
 	for attempt := range readAttempts {
 		var state []byte
@@ -52,7 +52,7 @@ func (r *Remote) read(ctx context.Context, p events.Partition, what, id string) 
 		if ctx.Err() != nil {
 			break
 		}
-		if state, err = r.ask(ctx, p, what, id); err == nil {
+		if state, err = r.ask(ctx, at, what, key); err == nil {
 			return state, nil
 		}
 	}
@@ -63,10 +63,10 @@ func (r *Remote) read(ctx context.Context, p events.Partition, what, id string) 
 }
 
 // ask asks one projector.
-func (r *Remote) ask(ctx context.Context, p events.Partition, what, id string) ([]byte, error) {
+func (r *Remote) ask(ctx context.Context, at place, what, key string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	reply, err := r.nc.RequestWithContext(ctx, readSubject(r.realm, p, what), []byte(id))
+	reply, err := r.nc.RequestWithContext(ctx, readSubject(r.realm, at, what), []byte(key))
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func TestRemoteReadsWhatLocalReads(t *testing.T) {
 	if g, err := r.Grant(t.Context(), grantID(2)); err != nil || g.Exists() {
 		t.Errorf("no row: got %+v, %v", g, err)
 	}
-	reply, err := node.Conn().RequestWithContext(t.Context(), readSubject(realm, 0, readGrant), []byte("garbage"))
+	reply, err := node.Conn().RequestWithContext(t.Context(), readSubject(realm, "0", readGrant), []byte("garbage"))
 	if err != nil || reply.Header.Get("Nats-Service-Error-Code") != codeBadRequest {
 		t.Errorf("garbage: got %v, %v", reply, err)
 	}
@@ -171,8 +171,8 @@ func TestAnotherProjectorAnswers(t *testing.T) {
 	t.Parallel()
 	stops := map[string]func(*Local, *Service, *embeddedtest.Proxy){
 		"closed":        func(l *Local, s *Service, _ *embeddedtest.Proxy) { s.Close(); _ = l.Close() },
-		"poisoned":      func(l *Local, _ *Service, _ *embeddedtest.Proxy) { l.partitions[0].stop(errors.New("poison")) },
-		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) { _ = l.partitions[0].store.Load().reader.Close() },
+		"poisoned":      func(l *Local, _ *Service, _ *embeddedtest.Proxy) { l.places["0"].stop(errors.New("poison")) },
+		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) { _ = l.places["0"].store.Load().reader.Close() },
 		"cut off":       func(_ *Local, _ *Service, p *embeddedtest.Proxy) { p.Cut() },
 	}
 	for name, stop := range stops {
@@ -214,7 +214,7 @@ func TestRemoteAsksAgain(t *testing.T) {
 	waitGrant(t, r, grantID(1), seq)
 
 	mute := node.Conn()
-	if _, err := mute.QueueSubscribeSync(readSubject(realm, 0, readGrant), "q"); err != nil {
+	if _, err := mute.QueueSubscribeSync(readSubject(realm, "0", readGrant), "q"); err != nil {
 		t.Fatal(err)
 	}
 	if err := mute.Flush(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -14,7 +13,7 @@ import (
 	"github.com/chancery-authority/chancery/events"
 )
 
-// Reads over NATS: the request is the text of an id, the reply the state as
+// Reads over NATS: the request is the text of a key, the reply what it names as
 // JSON, null if there is no row, or a service error with one of these codes.
 const (
 	serviceName    = "chancery-projector"
@@ -24,11 +23,11 @@ const (
 	codeUnavailable = "503"
 )
 
-// readSubject is where states of a partition are asked for. Every
-// projector that serves the partition listens there, and one of them answers.
+// readSubject is where states of a partition or the registry are asked for. Every
+// projector that serves it listens there, and one of them answers.
 // While versions are mixed, each asks for states it knows all fields of.
-func readSubject(r events.Realm, p events.Partition, what string) string {
-	return fmt.Sprintf("%s.read.v%d.%d.%s", r, modelVersion, p, what)
+func readSubject(r events.Realm, at place, what string) string {
+	return fmt.Sprintf("%s.read.v%d.%s.%s", r, modelVersion, at, what)
 }
 
 // A Service answers reads of a Local over NATS.
@@ -37,14 +36,14 @@ type Service struct {
 	done sync.WaitGroup
 }
 
-// Serve answers reads of local's partitions on nc until Close. A partition is
+// Serve answers reads of local's streams on nc until Close. A stream is
 // registered only while it may be read: not before it has caught up, and not
 // any more when it has stopped, so that others answer instead.
 func Serve(nc *nats.Conn, local *Local) *Service {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Service{stop: stop}
-	for p, w := range local.partitions {
-		ps := &partitionService{nc: nc, local: local, worker: w, partition: p, logger: local.logger}
+	for at, w := range local.places {
+		ps := &placeService{nc: nc, local: local, worker: w, at: at, logger: local.logger}
 		s.done.Go(func() { ps.run(ctx) })
 	}
 	return s
@@ -56,19 +55,19 @@ func (s *Service) Close() {
 	s.done.Wait()
 }
 
-// partitionService is the service of one partition while it may be read.
-type partitionService struct {
-	nc        *nats.Conn
-	local     *Local
-	worker    *worker
-	partition events.Partition
-	logger    *slog.Logger
-	// running is nil while the partition is not registered.
+// placeService is the service of one stream while it may be read.
+type placeService struct {
+	nc     *nats.Conn
+	local  *Local
+	worker *worker
+	at     place
+	logger *slog.Logger
+	// running is nil while the stream is not registered.
 	running micro.Service
 }
 
 // run registers and deregisters as the worker comes and goes.
-func (s *partitionService) run(ctx context.Context) {
+func (s *placeService) run(ctx context.Context) {
 	defer s.deregister()
 	for {
 		changed := s.worker.changed.next()
@@ -93,28 +92,28 @@ func (s *partitionService) run(ctx context.Context) {
 	}
 }
 
-func (s *partitionService) register() error {
+func (s *placeService) register() error {
 	running, err := micro.AddService(s.nc, micro.Config{
 		Name:        serviceName,
 		Version:     serviceVersion,
 		Description: "Reads of what was folded from the log",
-		Metadata:    map[string]string{"realm": string(s.local.realm), "partition": strconv.Itoa(int(s.partition))},
+		Metadata:    map[string]string{"realm": string(s.local.realm), "partition": string(s.at)},
 	})
 	if err != nil {
-		return fmt.Errorf("register reads of partition %d: %w", s.partition, err)
+		return fmt.Errorf("register reads of %s: %w", s.worker.stream, err)
 	}
 	s.running = running
 	for what := range s.worker.store.Load().reads {
-		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.realm, s.partition, what)))
+		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.realm, s.at, what)))
 		if err != nil {
 			s.deregister()
-			return fmt.Errorf("register reads of a %s in partition %d: %w", what, s.partition, err)
+			return fmt.Errorf("register reads of %s in %s: %w", what, s.worker.stream, err)
 		}
 	}
 	return nil
 }
 
-func (s *partitionService) deregister() {
+func (s *placeService) deregister() {
 	if s.running == nil {
 		return
 	}
@@ -124,18 +123,18 @@ func (s *partitionService) deregister() {
 	s.running = nil
 }
 
-func (s *partitionService) handler(what string) micro.HandlerFunc {
+func (s *placeService) handler(what string) micro.HandlerFunc {
 	return func(req micro.Request) { s.answer(req, what) }
 }
 
 // answer answers one request.
-func (s *partitionService) answer(req micro.Request, what string) {
-	id, err := events.ParseGrantID(string(req.Data()))
-	if err != nil || id.Partition() != s.partition {
-		s.replied(req.Error(codeBadRequest, "no id of this partition", nil))
+func (s *placeService) answer(req micro.Request, what string) {
+	key := string(req.Data())
+	if !validKey(s.at, what, key) {
+		s.replied(req.Error(codeBadRequest, "no key of this partition", nil))
 		return
 	}
-	state, err := s.local.read(context.Background(), s.partition, what, id.String())
+	state, err := s.local.read(context.Background(), s.at, what, key)
 	if err != nil {
 		s.replied(req.Error(codeUnavailable, "not available", nil))
 		return
@@ -146,7 +145,7 @@ func (s *partitionService) answer(req micro.Request, what string) {
 	s.replied(req.Respond(state))
 }
 
-func (s *partitionService) replied(err error) {
+func (s *placeService) replied(err error) {
 	if err != nil {
 		s.logger.Warn("reply to a read was not sent", "stream", s.worker.stream, "reason", err)
 	}

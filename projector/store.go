@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +35,8 @@ type model struct {
 	schema string
 	// tables are those that are folded.
 	tables []string
-	// reads are the queries of requests by what they read: each takes an id and
-	// gives one state as JSON.
+	// reads are the queries of requests by what they read: each takes the ids of
+	// a key and gives one text of JSON.
 	reads map[string]string
 	begin func(*writer) changes
 }
@@ -132,9 +133,13 @@ func (s *store) bind(ctx context.Context, created time.Time) error {
 }
 
 // read reads a state as JSON. It is nil if there is no row.
-func (s *store) read(ctx context.Context, what, id string) ([]byte, error) {
+func (s *store) read(ctx context.Context, what, key string) ([]byte, error) {
+	var ids []any
+	for id := range strings.SplitSeq(key, ".") {
+		ids = append(ids, id)
+	}
 	var state []byte
-	err := s.reads[what].QueryRowContext(ctx, id).Scan(&state)
+	err := s.reads[what].QueryRowContext(ctx, ids...).Scan(&state)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

@@ -156,6 +156,17 @@ func (a *Authority) user(ctx context.Context, id string) (fold.User, error) {
 	return u, nil
 }
 
+// User is a registered user, as user tells. The refusal is rules.NotFound.
+func (a *Authority) User(ctx context.Context, id string) (u fold.User, err error) {
+	if events.ValidID(id) {
+		u, err = a.user(ctx, id)
+	}
+	if err == nil && !u.Exists() {
+		err = &rules.Refusal{Reason: rules.NotFound, Parameter: "user_id"}
+	}
+	return u, err
+}
+
 // newest is a user with what this replica has not heard of yet. Who logs in
 // gets the epoch of a cut-off elsewhere, or what they get would end with it.
 func (a *Authority) newest(ctx context.Context, u fold.User) (fold.User, error) {

@@ -29,6 +29,9 @@ type AuthorizationRequest struct {
 	// Grant is the id of the grant to open, where it was drawn before; then the
 	// request is good for one. Zero draws one.
 	Grant events.GrantID
+	// ByConsent says that the user's consent was asked for, or found. It is looked
+	// at again once the grant is open, and before anybody has its code.
+	ByConsent bool
 	// LoginClaims is as in TokenRequest, where tokens are given at once.
 	LoginClaims bool
 	Caller      Caller
@@ -111,10 +114,27 @@ func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, au
 	if errors.Is(err, eventlog.ErrConflict) && !r.Grant.IsZero() {
 		return nil, &rules.Refusal{Reason: RequestUsed}
 	}
+	if err == nil && r.ByConsent {
+		err = a.stillConsented(ctx, id, r, auth.User, *fact)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &Code{Text: text, RedirectURI: fact.Code.RedirectURI}, nil
+}
+
+// stillConsented refuses a grant, and ends it, if the consent to it was withdrawn
+// while it was opened. Who withdraws one ends the grants that are open after that;
+// so of any grant either they know, or this does.
+func (a *Authority) stillConsented(ctx context.Context, id events.GrantID, r AuthorizationRequest, u fold.User, opened events.GrantOpened) error {
+	ok, err := a.Consented(ctx, r.Client, u.ID, rules.Asked{Scope: opened.Scope, Audience: opened.Audience})
+	if err != nil || ok {
+		return err
+	}
+	if err := a.endGrant(ctx, id, userActor(u.ID), events.ReasonUserRequest, r.Caller); err != nil {
+		return err
+	}
+	return &rules.Refusal{Reason: rules.ConsentRequired, Detail: "withdrawn meanwhile"}
 }
 
 // OpenWithPassword opens a grant for a first-party public client that sent the

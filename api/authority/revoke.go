@@ -85,9 +85,14 @@ func (a *Authority) RevokeGrant(ctx context.Context, id events.GrantID, caller C
 	if _, err := a.Grant(ctx, id); err != nil {
 		return err
 	}
+	return a.endGrant(ctx, id, adminActor, events.ReasonAdminRequest, caller)
+}
+
+// endGrant ends a grant that is known to be there.
+func (a *Authority) endGrant(ctx context.Context, id events.GrantID, actor, reason string, caller Caller) error {
 	d := grantDecision{
-		id: id, actor: adminActor, caller: caller,
-		decide: func(g fold.Grant, _ fold.User, _ time.Time) rules.Outcome { return rules.RevokeGrant(g) },
+		id: id, actor: actor, caller: caller,
+		decide: func(g fold.Grant, _ fold.User, _ time.Time) rules.Outcome { return rules.RevokeGrant(g, reason) },
 	}
 	_, err := d.run(ctx, a)
 	return err

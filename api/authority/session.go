@@ -105,3 +105,23 @@ func (a *Authority) EndSession(ctx context.Context, auth *Authentication, reason
 	a.Feed.Learn(p, fold.Revocation{Session: s.ID, Until: s.Expires})
 	return nil
 }
+
+// EndSessionOf is EndSession of a session that was listed, if it is that user's.
+// One that does not exist, or is over, is refused as NoSession.
+func (a *Authority) EndSessionOf(ctx context.Context, u fold.User, id events.SessionID, reason string, caller Caller) error {
+	if !a.hasPartition(id.Partition()) {
+		return &rules.Refusal{Reason: NoSession, Detail: "never was one"}
+	}
+	// It need not exist: no cookie has proved it.
+	s, err := a.Reader.Session(ctx, id)
+	if err == nil && !s.Exists() {
+		s, err = catchUp(ctx, a.Log, a.Log.Realm().SessionSubject(id), s, 0)
+	}
+	if err != nil {
+		return unavailable("read the session", err)
+	}
+	if s.User != u.ID || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
+		return &rules.Refusal{Reason: NoSession, Detail: "not one of the user's"}
+	}
+	return a.EndSession(ctx, &Authentication{User: u, Session: s}, reason, caller)
+}

@@ -22,10 +22,14 @@ func RevokeRefreshToken(g fold.Grant, c fold.Client, generation uint32, now time
 	return Outcome{Fact: events.GrantRevoked{Reason: events.ReasonClientRequest, Generation: generation}}
 }
 
-// RevokeGrant decides an administrator's request to end a grant.
-func RevokeGrant(g fold.Grant) Outcome {
-	if g.Revoked() {
+// RevokeGrant decides to end a grant that is known to be there. The reason says
+// who asked: events.ReasonUserRequest, or events.ReasonAdminRequest.
+func RevokeGrant(g fold.Grant, reason string) Outcome {
+	switch {
+	case !g.Exists():
+		return refused(behind("no such grant, and it was seen"))
+	case g.Revoked():
 		return Outcome{}
 	}
-	return Outcome{Fact: events.GrantRevoked{Reason: events.ReasonAdminRequest}}
+	return Outcome{Fact: events.GrantRevoked{Reason: reason}}
 }

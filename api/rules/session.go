@@ -24,3 +24,11 @@ func SessionInForce(s fold.Session, u fold.User, now time.Time) bool {
 	return s.Exists() && !s.Ended && now.Unix() < s.Expires &&
 		u.Exists() && !u.Disabled && s.UserEpoch >= u.Epoch
 }
+
+// GrantInForce reports whether a grant gives its client anything: a code that is
+// to be redeemed, or tokens.
+func GrantInForce(g fold.Grant, c fold.Client, u fold.User, now time.Time) bool {
+	redeemable := g.Redeemed() || g.Code != nil && now.Unix() < g.Code.Expires
+	return g.Exists() && !g.Revoked() && redeemable && now.Unix() < g.Expires &&
+		IssuedTo{g.Client, g.ClientEpoch, g.User, g.UserEpoch}.InForce(c, u)
+}
