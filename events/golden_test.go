@@ -121,10 +121,10 @@ func samples() map[string]events.Fact {
 }
 
 func addLogout(byName map[string]events.Fact) {
-	registered := byName["client.registered.v1+token_exchange+pairwise"].(events.ClientRegistered)
+	registered := byName["client.registered.v1+token_exchange+pkce_optional"].(events.ClientRegistered)
 	registered.PostLogoutRedirectURIs = []string{"https://web.example/goodbye"}
-	byName["client.registered.v1+token_exchange+pairwise+post_logout"] = registered
-	byName["client.updated.v1+token_exchange+pairwise+post_logout"] = events.ClientUpdated{ClientSettings: registered.ClientSettings}
+	byName["client.registered.v1+token_exchange+post_logout"] = registered
+	byName["client.updated.v1+token_exchange+post_logout"] = events.ClientUpdated{ClientSettings: registered.ClientSettings}
 }
 
 func addLoginClaims(byName map[string]events.Fact, opened events.GrantOpened, i events.Issuance) {
