@@ -99,6 +99,53 @@ func TestIDToken(t *testing.T) {
 	}
 }
 
+// TestAuthenticationRequest is OIDC Core §3.1.2.1 as the ID token shows it: when
+// and where the person signed in, and what the client asked with.
+func TestAuthenticationRequest(t *testing.T) {
+	r := single(t)
+	web := apitest.DemoWeb
+	verifier := idVerifier(t, r, web, oidc.ES256)
+	v := r.NewVisitor(t)
+	ask := func(nonce string, pairs ...string) string {
+		return authorizeURL(web, append([]string{"scope", "openid offline_access", "nonce", nonce}, pairs...)...)
+	}
+	redeem := func(code string) map[string]any {
+		t.Helper()
+		_, claims := wantIDToken(t, verifier, r.Exchange(t, web, code))
+		return claims
+	}
+	wantRefused(t, v.Open(ask("a", "prompt", "none")), "login_required", "prompt")
+	wantRefused(t, v.Open(ask("a", "prompt", "none login")), "invalid_request", "prompt")
+	p := signIn(t, v, v.Open(ask("b")))
+	wantRefused(t, v.Open(ask("b", "prompt", "none")), "consent_required", "prompt") // offline_access: §11
+	wantPage(t, p, http.StatusOK, "Allow access?")
+	first := redeem(wantCode(t, v.Submit(p, "decision", "allow")))
+	silent := redeem(wantCode(t, v.Open(ask("c", "prompt", "none"))))
+	recent := redeem(wantCode(t, v.Open(ask("d", "max_age", "600"))))
+	for nonce, claims := range map[string]map[string]any{"b": first, "c": silent, "d": recent} {
+		if claims["nonce"] != nonce {
+			t.Errorf("nonce %v, want %s", claims["nonce"], nonce)
+		}
+		for _, name := range []string{"sub", "sid", "auth_time"} {
+			if claims[name] == nil || claims[name] != first[name] {
+				t.Errorf("in one session, %s = %v and %v", name, first[name], claims[name])
+			}
+		}
+		if sub, _ := claims["sub"].(string); len(sub) > 255 || strings.ContainsFunc(sub, func(r rune) bool { return r > 0x7e || r < 0x21 }) {
+			t.Errorf("sub %q", sub)
+		}
+	}
+	again := redeem(wantCode(t, signIn(t, v, v.Open(ask("e", "max_age", "0")))))
+	if again["sid"] == first["sid"] || again["sub"] != first["sub"] || again["auth_time"].(float64) < first["auth_time"].(float64) {
+		t.Errorf("signed in again: %v, before %v", again, first)
+	}
+	pairwise := pairwiseClient(t, r, "a.example")
+	hidden := r.Exchange(t, pairwise, wantCode(t, v.Submit(v.Open(authorizeURL(pairwise, "scope", "openid")), "decision", "allow")))
+	if id, claims := wantIDToken(t, idVerifier(t, r, pairwise, oidc.ES256), hidden); id.Subject == first["sub"] || len(id.Subject) != 43 {
+		t.Errorf("a pairwise client is told %v", claims)
+	}
+}
+
 // wantOf expects claims of exactly these names.
 func wantOf(t testing.TB, claims map[string]any, names ...string) {
 	t.Helper()

@@ -3,7 +3,6 @@ package api_test
 import (
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -97,8 +96,17 @@ func TestSupportedClaims(t *testing.T) {
 	}
 }
 
-// TestGoOIDC drives the server with coreos/go-oidc, from discovery to the
-// UserInfo endpoint.
+// letIn signs a person in who goes to an address of the issuer, and lets the
+// client have what it asks for.
+func letIn(t testing.TB, v *apitest.Visitor, target string) (code string) {
+	t.Helper()
+	p := signIn(t, v, v.Open(strings.TrimPrefix(target, apitest.Issuer)))
+	wantPage(t, p, http.StatusOK, "Allow access?")
+	return wantCode(t, v.Submit(p, "decision", "allow"))
+}
+
+// TestGoOIDC drives the server with coreos/go-oidc, from discovery over the pages
+// to the UserInfo endpoint.
 func TestGoOIDC(t *testing.T) {
 	r := single(t)
 	c := issuerClient(t, r)
@@ -111,10 +119,9 @@ func TestGoOIDC(t *testing.T) {
 		ClientID: apitest.DemoWeb.ID, ClientSecret: apitest.DemoWeb.Secret, Endpoint: provider.Endpoint(),
 		RedirectURL: authority.DemoRedirect, Scopes: []string{oidc.ScopeOpenID, "email", oidc.ScopeOfflineAccess},
 	}
-	config.Endpoint.AuthURL = r.URL + loginPath // the call that logs in takes the same query
 	verifier := oauth2.GenerateVerifier()
-	login := config.AuthCodeURL("a-state-of-16-ch", oauth2.S256ChallengeOption(verifier), oidc.Nonce("a-nonce"))
-	code := apitest.CodeOf(t, r.JSON(t, strings.TrimPrefix(login, r.URL), alice))
+	v := r.NewVisitor(t)
+	code := letIn(t, v, config.AuthCodeURL("a-state-of-16-ch", oauth2.S256ChallengeOption(verifier), oidc.Nonce("a-nonce")))
 	tokens, err := config.Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
 		t.Fatal(err)
@@ -140,11 +147,8 @@ func TestZitadelRelyingParty(t *testing.T) {
 		t.Fatal(err)
 	}
 	verifier := oauth2.GenerateVerifier()
-	query, err := url.Parse(rp.AuthURL("a-state-of-16-ch", party, rp.WithCodeChallenge(zitadel.NewSHACodeChallenge(verifier))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	code := apitest.CodeOf(t, r.LoginWith(t, query.Query()))
+	challenge := rp.WithCodeChallenge(zitadel.NewSHACodeChallenge(verifier))
+	code := letIn(t, r.NewVisitor(t), rp.AuthURL("a-state-of-16-ch", party, challenge))
 	tokens, err := rp.CodeExchange[*zitadel.IDTokenClaims](t.Context(), code, party, rp.WithCodeVerifier(verifier))
 	if err != nil {
 		t.Fatal(err)
