@@ -314,7 +314,7 @@ type ClientSettings struct {
 	// for.
 	Scope    []string `json:"scope,omitempty"`
 	Audience []string `json:"audience,omitempty"`
-	// SigningAlg is the JWS algorithm of the client's access tokens.
+	// SigningAlg is the JWS algorithm of the client's access and ID tokens.
 	SigningAlg string `json:"access_token_signing_alg,omitempty"`
 	// RequirePKCE asks for a challenge of a confidential client too. Public
 	// clients always need one.
@@ -476,7 +476,7 @@ func (ConsentWithdrawn) Type() string { return "consent.withdrawn.v1" }
 
 // Uses of a key.
 const (
-	KeyUseSignature = "sig" // signs access tokens (RFC 7517 §4.2)
+	KeyUseSignature = "sig" // signs access and ID tokens (RFC 7517 §4.2)
 	KeyUseMAC       = "mac" // authenticates codes and refresh tokens
 )
 

@@ -21,7 +21,7 @@ import (
 type Settings struct {
 	Issuer string `placeholder:"URL" help:"Issuer identifier (RFC 8414), https except on loopback. Default: the address listened on, if it is loopback."`
 
-	SigningAlgorithms []string `default:"ES256" placeholder:"ALG" help:"JWS algorithms of access tokens, of ES256, RS256 and EdDSA, each with a key; the first is the default of clients that name none."`
+	SigningAlgorithms []string `default:"ES256" placeholder:"ALG" help:"JWS algorithms of access and ID tokens, of ES256, RS256 and EdDSA, each with a key; the first is the default of clients that name none."`
 
 	CodeLifetime        time.Duration `default:"1m" help:"Life of an authorization code, at most 10m."`
 	AccessTokenLifetime time.Duration `default:"1h" help:"Life of an access token, at most 24h."`

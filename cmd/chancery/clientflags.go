@@ -17,7 +17,7 @@ type clientFlags struct {
 	PostLogoutURI []string `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where people may be sent once they have signed out. May be repeated."`
 	Scope         []string `sep:" " placeholder:"SCOPE" help:"Scopes it may be granted, separated by spaces."`
 	Audience      []string `sep:" " placeholder:"AUDIENCE" help:"Audiences of its tokens, separated by spaces."`
-	SigningAlg    *string  `placeholder:"ALG" help:"JWS algorithm of its access tokens: ES256, RS256 or EdDSA."`
+	SigningAlg    *string  `placeholder:"ALG" help:"JWS algorithm of its access and ID tokens: ES256, RS256 or EdDSA."`
 	RequirePKCE   *bool    `name:"require-pkce" negatable:"" help:"Ask for a code challenge, although it is confidential."`
 	SubjectType   *string  `placeholder:"TYPE" help:"What it is told of users: public, their id, or pairwise, a sub that others do not share (OpenID Connect Core §8)."`
 	Sector        *string  `name:"sector-identifier" placeholder:"HOST" help:"Host that clients have in common which are told one pairwise sub. Default: the host of its redirect URIs."`
