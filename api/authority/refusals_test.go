@@ -122,7 +122,10 @@ func TestRefusalsAreBounded(t *testing.T) {
 			}
 			r.add(k, Attempt{}, 0)
 		}
-		if n := len(r.tallies); n > refusalsKept+2 {
+		r.mu.Lock()
+		n := len(r.tallies)
+		r.mu.Unlock()
+		if n > refusalsKept+2 {
 			t.Errorf("%d are kept apart", n)
 		}
 		pass(refusalPause + refusalPause/2)
