@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,6 +14,13 @@ import (
 // that are encrypted. It is read from the leader, so a record is seen as soon
 // as it was written. Errors are those of Open.
 func (l *Log) Bucket(ctx context.Context, name string) (jetstream.KeyValue, error) {
+	return l.ExpiringBucket(ctx, name, 0)
+}
+
+// ExpiringBucket is Bucket for records that matter for a while: one that was
+// not written for maxAge is gone. Of an existing bucket it must be as long at
+// least. 0 is for ever.
+func (l *Log) ExpiringBucket(ctx context.Context, name string, maxAge time.Duration) (jetstream.KeyValue, error) {
 	name = strings.ToUpper(string(l.cfg.Realm)) + "_" + name
 	l.mu.Lock()
 	b, ok := l.buckets[name]
@@ -20,7 +28,7 @@ func (l *Log) Bucket(ctx context.Context, name string) (jetstream.KeyValue, erro
 	if ok {
 		return b.kv, nil
 	}
-	b, err := l.openBucket(ctx, name)
+	b, err := l.openBucket(ctx, name, maxAge)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", name, err)
 	}
@@ -51,10 +59,10 @@ type bucket struct {
 	stream *stream
 }
 
-func (l *Log) openBucket(ctx context.Context, name string) (b bucket, err error) {
+func (l *Log) openBucket(ctx context.Context, name string, maxAge time.Duration) (b bucket, err error) {
 	ctx, cancel := withDefaultTimeout(ctx, openTimeout)
 	defer cancel()
-	c := l.bucketConfig(name)
+	c := l.bucketConfig(name, maxAge)
 	s, err := l.openStream(ctx, c)
 	if err != nil {
 		return b, err

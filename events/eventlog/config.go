@@ -66,13 +66,18 @@ func (l *Log) streamConfig(name string, subjects []string) jetstream.StreamConfi
 }
 
 // bucketConfig is that of a key-value bucket as nats.go lays it out, but read
-// from the leader: its helper always turns direct reads on.
-func (l *Log) bucketConfig(bucket string) jetstream.StreamConfig {
+// from the leader: its helper always turns direct reads on. maxAge is how long
+// a record stays, 0 for ever.
+func (l *Log) bucketConfig(bucket string, maxAge time.Duration) jetstream.StreamConfig {
 	c := l.streamConfig("KV_"+bucket, []string{"$KV." + bucket + ".>"})
 	c.Description = "Small records: key material, people, settings"
 	c.MaxMsgsPerSubject = 1
 	c.AllowRollup = true
 	c.AllowAtomicPublish = false
+	c.MaxAge = maxAge
+	if maxAge > 0 { // the server wants it no longer than records live
+		c.Duplicates = min(c.Duplicates, maxAge)
+	}
 	return c
 }
 
@@ -107,7 +112,7 @@ func checkStream(want, got jetstream.StreamConfig) error {
 func checkNothingGoes(want, got jetstream.StreamConfig, is func(bool, string, any)) {
 	is(got.Retention == want.Retention, "retention", got.Retention)
 	is(got.Discard == want.Discard, "discard", got.Discard)
-	is(got.MaxAge == 0, "max_age", got.MaxAge)
+	is(got.MaxAge == want.MaxAge || want.MaxAge > 0 && got.MaxAge > want.MaxAge, "max_age", got.MaxAge)
 	is(got.MaxMsgs <= 0, "max_msgs", got.MaxMsgs)
 	is(got.MaxBytes <= 0, "max_bytes", got.MaxBytes)
 	is(max(got.MaxMsgsPerSubject, 0) == max(want.MaxMsgsPerSubject, 0), "max_msgs_per_subject", got.MaxMsgsPerSubject)

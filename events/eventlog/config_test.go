@@ -241,6 +241,53 @@ func TestBucket(t *testing.T) {
 	})
 }
 
+// TestExpiringBucket forgets what was not written for a while, and is refused
+// where it would forget sooner, or never.
+func TestExpiringBucket(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, e env) {
+		const age = 500 * time.Millisecond
+		l := e.open(t)
+		kv, err := l.ExpiringBucket(within(t, patience), "soon", age)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Create(t.Context(), "alice", []byte("here")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := kv.Get(t.Context(), "alice"); err != nil || string(got.Value()) != "here" {
+			t.Fatalf("read %v %v", got, err)
+		}
+		embeddedtest.Eventually(t, "the record to expire", func() bool {
+			_, err := kv.Get(t.Context(), "alice")
+			return errors.Is(err, jetstream.ErrKeyNotFound)
+		})
+		if _, err := kv.Create(t.Context(), "alice", nil); err != nil {
+			t.Errorf("created again: %v", err)
+		}
+		if _, err := e.open(t).ExpiringBucket(within(t, patience), "soon", age/2); err != nil {
+			t.Errorf("one that keeps longer than it must: %v", err)
+		}
+		forever, err := l.Bucket(within(t, patience), "people")
+		if err != nil || forever == nil {
+			t.Fatal(err)
+		}
+		for name, open := range map[string]func(l *eventlog.Log) (jetstream.KeyValue, error){
+			"too short": func(l *eventlog.Log) (jetstream.KeyValue, error) {
+				return l.ExpiringBucket(within(t, patience), "soon", 2*age)
+			},
+			"not to expire": func(l *eventlog.Log) (jetstream.KeyValue, error) { return l.Bucket(within(t, patience), "soon") },
+			"that never expires": func(l *eventlog.Log) (jetstream.KeyValue, error) {
+				return l.ExpiringBucket(within(t, patience), "people", age)
+			},
+		} {
+			if _, err := open(e.open(t)); !errors.Is(err, eventlog.ErrContract) || !strings.Contains(err.Error(), "max_age") {
+				t.Errorf("a bucket %s: %v", name, err)
+			}
+		}
+	})
+}
+
 // TestBucketReadIsRepeated loses the answer to a read with its connection.
 func TestBucketReadIsRepeated(t *testing.T) {
 	t.Parallel()
