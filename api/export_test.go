@@ -67,6 +67,7 @@ func Shapes() map[string]reflect.Type {
 		"Client":        reflect.TypeFor[clientView](),
 		"ClientSecret":  reflect.TypeFor[secretView](),
 		"PushedAnswer":  reflect.TypeFor[pushedAnswer](),
+		"DeviceAnswer":  reflect.TypeFor[deviceAnswer](),
 		"UserInfo":      reflect.TypeFor[userInfo](),
 		"User":          reflect.TypeFor[userView](),
 		"Grant":         reflect.TypeFor[fold.Grant](),

@@ -23,6 +23,8 @@ const (
 	consentPage  = "/oauth2/consent"
 	continuePage = "/oauth2/continue"
 	accountPage  = "/oauth2/account"
+	devicePage   = "/oauth2/device"
+	confirmPage  = "/oauth2/device/confirm"
 )
 
 // Values of the decision that a form is sent with.
@@ -187,6 +189,7 @@ var formProblems = map[rules.Reason]pages.Problem{
 	authority.AccountDisabled:  pages.AccountDisabled,
 	authority.UsernameTaken:    pages.UsernameTaken,
 	authority.Busy:             pages.TooManyAttempts,
+	rules.UnknownUserCode:      pages.CodeUnknown,
 }
 
 var fieldProblems = map[string]pages.Problem{

@@ -15,10 +15,16 @@ import (
 // the authority's limit.Failures long before.
 type limits struct {
 	addresses, clients, registrations *limit.Limiter
+	// devices are requests of devices by address, userCodes what users type for
+	// them, wherever they do.
+	devices, userCodes *limit.Limiter
 }
 
 func newLimits(s config.Settings) limits {
-	return limits{limit.NewLimiter(s.AddressLimit), limit.NewLimiter(s.ClientLimit), limit.NewLimiter(s.RegistrationLimit)}
+	return limits{
+		limit.NewLimiter(s.AddressLimit), limit.NewLimiter(s.ClientLimit), limit.NewLimiter(s.RegistrationLimit),
+		limit.NewLimiter(s.DeviceLimit), limit.NewLimiter(s.FailureLimit),
+	}
 }
 
 // limitAddress comes before a request is parsed or anything is read for it.

@@ -22,6 +22,7 @@ type metadata struct {
 	IntrospectionEndpoint string   `json:"introspection_endpoint"`
 	RevocationEndpoint    string   `json:"revocation_endpoint"`
 	PAREndpoint           string   `json:"pushed_authorization_request_endpoint"`
+	DeviceEndpoint        string   `json:"device_authorization_endpoint"` // RFC 8628 §4
 	GrantTypes            []string `json:"grant_types_supported"`
 	ResponseTypes         []string `json:"response_types_supported"`
 	ResponseModes         []string `json:"response_modes_supported"`
@@ -80,6 +81,7 @@ func (s *Server) newMetadata() metadata {
 		JWKS:                  base + "/oauth2/jwks",
 		IntrospectionEndpoint: base + "/oauth2/introspect",
 		PAREndpoint:           base + "/oauth2/par",
+		DeviceEndpoint:        base + "/oauth2/device_authorization",
 		RevocationEndpoint:    base + "/oauth2/revoke",
 		GrantTypes:            slices.Sorted(maps.Keys(grantHandlers)),
 		ResponseTypes:         []string{"code"},

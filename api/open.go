@@ -83,8 +83,10 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Log: p.Log, Reader: p.Reader, Feed: feed, Keys: manager,
 		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
 		OriginKeys: p.KeyRing.Sealer("origin-key"), TokenUsers: p.KeyRing.Sealer("token-user"),
-		Pending:   p.KeyRing.Sealer("authorization-request"),
+		Pending: p.KeyRing.Sealer("authorization-request"),
+		Devices: p.KeyRing.Sealer("device-request"), UserCodes: secret.NewUserCodes(p.KeyRing),
 		Passwords: passwords, Logger: p.Logger,
+		Polls:    limit.NewLimiter(p.Settings.DevicePollLimit),
 		Failures: limit.NewFailures(p.Settings.FailureLimit, p.Settings.AddressFailureLimit),
 	})
 	if err != nil {

@@ -82,6 +82,12 @@ func (p *placeholders) make(name string) {
 	case "access_token", "refresh_token":
 		tokens := r.Tokens(t, apitest.DemoWeb, "openid profile email read offline_access")
 		p.known["access_token"], p.known["refresh_token"] = tokens.Text("access_token"), tokens.Text("refresh_token")
+	case "device_code", "allowed_device_code":
+		begun := wantOK(t, r.Post(t, deviceStartPath, apitest.DemoCLI, "scope", "read offline_access"))
+		p.known[name] = begun.Text("device_code")
+		if name != "device_code" {
+			allowDevice(t, signedIn(t, r), begun)
+		}
 	case "browser", "pending":
 		p.beginAuthorization()
 	case "csrf":

@@ -106,6 +106,13 @@ var answers = map[rules.Reason]answer{
 	rules.ConsentRequired:          {http.StatusBadRequest, "consent_required", http.StatusUnauthorized, "010-026", "the person must agree"},
 	rules.AccessDenied:             {http.StatusForbidden, codeAccessDenied, http.StatusUnauthorized, "010-026", "the person did not agree"},
 
+	rules.AuthorizationPending: {http.StatusBadRequest, "authorization_pending", http.StatusBadRequest, "0", "the person has not answered yet: poll on"},
+	rules.SlowDown:             {http.StatusBadRequest, "slow_down", http.StatusTooManyRequests, "0", "polls come too often: add 5 seconds to the interval"},
+	rules.DeviceDenied:         {http.StatusBadRequest, codeAccessDenied, http.StatusUnauthorized, "010-026", "the person did not agree"},
+	rules.DeviceCodeExpired:    {http.StatusBadRequest, "expired_token", http.StatusBadRequest, "010-023", "the device waited for too long: begin again"},
+	rules.InvalidDeviceCode:    {http.StatusBadRequest, codeInvalidGrant, http.StatusBadRequest, "010-023", "the device code is invalid, used, revoked, or of another client"},
+	rules.UnknownUserCode:      {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "not a code that a device waits with"},
+
 	rules.MissingParameter:     {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "required"},
 	rules.BadParameter:         {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "0", "not a valid value"},
 	rules.UnauthorizedClient:   {http.StatusBadRequest, codeUnauthorizedClient, http.StatusUnprocessableEntity, "003-020", "the client may not do this"},

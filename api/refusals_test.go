@@ -39,7 +39,7 @@ func TestRefusals(t *testing.T) {
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.FailureLimit = anHour }})
 	all := map[rules.Reason]told{}
 	for _, rows := range []func(testing.TB, *apitest.Replica) map[rules.Reason]told{
-		formRefusals, grantRefusals, exchangeRefusals, loginRefusals, personRefusals, adminRefusals, otherRefusals,
+		formRefusals, grantRefusals, deviceRefusals, exchangeRefusals, loginRefusals, personRefusals, adminRefusals, otherRefusals,
 	} {
 		maps.Copy(all, rows(t, r))
 	}
@@ -151,6 +151,27 @@ func grantRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 			"grant_type", "authorization_code", "code", planted, "code_verifier", apitest.Verifier),
 		rules.InvalidRefreshToken: row(400, "invalid_grant", 400, "010-023", "refresh_token", spa,
 			"grant_type", "refresh_token", "refresh_token", planted),
+	}
+}
+
+// deviceRefusals are of devices that poll. To slow down and to have waited for
+// too long take what only other tests do, and to a user code only people come.
+func deviceRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
+	cli := apitest.DemoCLI
+	row := func(code string, loginStatus int, loginCode, parameter, deviceCode string) told {
+		return told{400, code, loginStatus, loginCode, parameter, nil, nil, deviceCode}.
+			inBoth(t, r, request{body: as(cli, pollWith(deviceCode)...)})
+	}
+	waiting, denied := beginDevice(t, r, cli), beginDevice(t, r, cli)
+	v := signedIn(t, r)
+	v.Submit(confirm(t, v, denied.Text("user_code")), "decision", "deny")
+	return map[rules.Reason]told{
+		rules.AuthorizationPending: row("authorization_pending", 400, "0", "", waiting.Text("device_code")),
+		rules.DeviceDenied:         row("access_denied", 401, "010-026", "", denied.Text("device_code")),
+		rules.InvalidDeviceCode:    row("invalid_grant", 400, "010-023", "device_code", planted),
+		rules.SlowDown:             {400, "slow_down", 429, "0", "", nil, nil, ""},
+		rules.DeviceCodeExpired:    {400, "expired_token", 400, "010-023", "", nil, nil, ""},
+		rules.UnknownUserCode:      {400, "invalid_request", 400, "0", "", nil, nil, ""},
 	}
 }
 

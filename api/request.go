@@ -45,7 +45,7 @@ var repeatable = []string{"resource", "audience"}
 // would keep them (RFC 6749 §2.3.1).
 var secretParameters = []string{
 	"client_secret", "code", "code_verifier", "refresh_token", "token", "access_token", "assertion",
-	"client_assertion", "subject_token", "actor_token", "username", "password", "grant_type",
+	"client_assertion", "subject_token", "actor_token", "device_code", "username", "password", "grant_type",
 }
 
 // parseForm reads the body of a token, introspection or revocation request.

@@ -59,7 +59,7 @@ func (p problem) text() string {
 
 // retryable reports whether the same request may do better in a moment.
 func (p problem) retryable() bool {
-	return p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests
+	return p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests || p.Reason == rules.SlowDown
 }
 
 // retryAfter is in how many seconds, rounded up so that one who comes then is

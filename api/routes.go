@@ -32,6 +32,9 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	person.add(http.MethodGet, "/logout", s.endSession)
 	person.add(http.MethodPost, "/logout", s.endSession)
 	person.add(http.MethodPost, "/sign-out", s.signOutByForm)
+	person.add(http.MethodGet, "/device", s.showDevice)
+	person.add(http.MethodPost, "/device", s.confirmDevice)
+	person.add(http.MethodPost, "/device/confirm", s.answerDevice)
 
 	browser := newSection(e, base+"/oauth2", s.cors, s.in(oauthDialect), noStore, s.limitAddress)
 	browser.add(http.MethodPost, "/token", s.token)
@@ -39,6 +42,7 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 	browser.add(http.MethodGet, "/userinfo", s.answerUserInfo)
 	browser.add(http.MethodPost, "/userinfo", s.answerUserInfo)
 	browser.add(http.MethodPost, "/par", s.pushAuthorization)
+	browser.add(http.MethodPost, "/device_authorization", s.authorizeDevice)
 
 	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore, s.limitAddress)
 	oauth.add(http.MethodPost, "/introspect", s.introspect)

@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
@@ -117,6 +118,7 @@ func (h *haul) succeed() {
 	bob := map[string]string{"username": "planted-user", "password": "planted-password", "email": "planted-mail@example.com"}
 	registered := r.JSON(h, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)
 	h.plant("code", apitest.CodeOf(h, registered))
+	h.device()
 	cookie := sessionCookie(h, registered)
 	h.plant("session", cookie.Value)
 	h.plant("session proof", cookie.Value[len(cookie.Value)-40:])
@@ -127,6 +129,24 @@ func (h *haul) succeed() {
 	made := register(h, r, map[string]any{"client_id": "planted"})
 	h.plant("client secret", made.Secret)
 	h.plant("client secret", r.Admin(h, http.MethodPost, "/clients/planted/secrets", nil).Text("secret"))
+}
+
+// device goes the way of a device.
+func (h *haul) device() {
+	h.Helper()
+	begun := beginDevice(h, h.r, apitest.DemoCLI)
+	code, userCode := begun.Text("device_code"), begun.Text("user_code")
+	h.plant("device code", code)
+	h.plant("device code proof", code[len(code)-40:])
+	h.plant("user code", userCode)
+	h.plant("user code", strings.ReplaceAll(userCode, "-", ""))
+	h.failed(pollDevice(h, h.r, apitest.DemoCLI, begun))
+	h.failed(h.r.Token(h, apitest.DemoCLI, pollWith(code+"A")...))
+	h.failed(h.r.Post(h, tokenPath+"?device_code="+code, apitest.DemoCLI))
+	h.failed(h.r.Token(h, apitest.DemoCLI, "grant_type", rules.GrantDeviceCode, "device_code", userCode))
+	allowDevice(h, signedIn(h, h.r), begun)
+	h.took(pollDevice(h, h.r, apitest.DemoCLI, begun))
+	h.failed(pollDevice(h, h.r, apitest.DemoCLI, begun))
 }
 
 // fail sends secrets to where they are wrong.

@@ -47,6 +47,7 @@ var grantHandlers = map[string]grantHandler{
 	rules.GrantRefreshToken:      refresh,
 	rules.GrantClientCredentials: clientCredentials,
 	rules.GrantTokenExchange:     exchangeToken,
+	rules.GrantDeviceCode:        pollDevice,
 }
 
 // token is the token endpoint (RFC 6749 §3.2).
@@ -164,6 +165,15 @@ func refresh(ctx context.Context, a *authority.Authority, r authority.TokenReque
 
 func clientCredentials(ctx context.Context, a *authority.Authority, r authority.TokenRequest, _ form) (*authority.Tokens, error) {
 	return a.ClientCredentials(ctx, r)
+}
+
+// pollDevice is a device access token request (RFC 8628 §3.4).
+func pollDevice(ctx context.Context, a *authority.Authority, r authority.TokenRequest, f form) (*authority.Tokens, error) {
+	code, refusal := f.require("device_code")
+	if refusal != nil {
+		return nil, refusal
+	}
+	return a.PollDevice(ctx, r, code)
 }
 
 // exchangeToken is a token exchange (RFC 8693 §2.1).

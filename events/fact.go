@@ -51,6 +51,9 @@ type Code struct {
 	RedirectGiven bool   `json:"redirect_given,omitempty"`
 	// Challenge is the PKCE S256 challenge, or empty (RFC 7636 §4.2).
 	Challenge string `json:"code_challenge,omitempty"`
+	// Device says that a device code redeems the grant (RFC 8628 §3.4), which its
+	// device has had since before the grant was opened.
+	Device bool `json:"device,omitempty"`
 }
 
 // GrantOpened opens a grant: a resource owner authorized a client. It carries
@@ -271,8 +274,9 @@ func (GrantRevocationMarked) Type() string { return "grant.revocation_marked.v1"
 // It changes nothing. The event's Meta is that of the last one; its actor is
 // missing where the client was not authenticated.
 type RequestRefused struct {
-	// What was asked for: a grant type (RFC 6749 §4, RFC 8693 §2.1), "token" for
-	// one that is not known, "login", "revocation" or "introspection".
+	// What was asked for: a grant type (RFC 6749 §4, RFC 8693 §2.1, RFC 8628 §3.4),
+	// "token" for one that is not known, "login", "revocation", "introspection" or
+	// "device_authorization".
 	What string `json:"what"`
 	// Client is the one that asked, or said it was, if there is such a client.
 	Client string `json:"client,omitempty"`

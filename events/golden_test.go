@@ -155,6 +155,9 @@ func addPairwise(byName map[string]events.Fact, settings events.ClientSettings) 
 	opened := byName["grant.opened.v1+session+openid"].(events.GrantOpened)
 	opened.Pairwise = sub
 	byName["grant.opened.v1+session+pairwise"] = opened
+	code := *opened.Code
+	code.Device, opened.Code = true, &code
+	byName["grant.opened.v1+session+pairwise+device"] = opened
 	swapped := byName["token.exchanged.v1+login_claims"].(events.TokenExchanged)
 	swapped.Subject, swapped.User = sub, "u1"
 	byName["token.exchanged.v1+pairwise"] = swapped

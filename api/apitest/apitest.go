@@ -122,7 +122,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 // noLimits lets a test do as much as it wants from its one address. Options may
 // limit it again.
 func noLimits(s *config.Settings) {
-	for _, r := range []*limit.Rate{&s.AddressLimit, &s.ClientLimit, &s.RegistrationLimit, &s.FailureLimit, &s.AddressFailureLimit} {
+	for _, r := range []*limit.Rate{&s.AddressLimit, &s.ClientLimit, &s.RegistrationLimit, &s.DeviceLimit, &s.DevicePollLimit, &s.FailureLimit, &s.AddressFailureLimit} {
 		*r = limit.Rate{}
 	}
 }

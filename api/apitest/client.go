@@ -66,6 +66,7 @@ var (
 	DemoService = Client{"demo-service", authority.DemoServiceSecret}
 	DemoWeb     = Client{"demo-web", authority.DemoWebSecret}
 	DemoSPA     = Client{ID: "demo-spa"}
+	DemoCLI     = Client{ID: authority.DemoCLI}
 )
 
 // Post sends a form to a path of the public listener: with Basic if the client

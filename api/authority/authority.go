@@ -63,9 +63,15 @@ type Config struct {
 	Passwords  *secret.Passwords
 	// Pending encrypts authorization requests that wait for a person.
 	Pending *secret.Sealer
+	// Devices encrypts the requests of devices that wait for a person, and
+	// UserCodes makes what they are found by.
+	Devices   *secret.Sealer
+	UserCodes *secret.UserCodes
 	// Failures slows down who guesses the secrets of clients and users.
 	Failures *limit.Failures
-	Logger   *slog.Logger
+	// Polls slows down devices.
+	Polls  *limit.Limiter
+	Logger *slog.Logger
 }
 
 // An Authority decides and appends. It holds no state that matters, so any
@@ -73,6 +79,7 @@ type Config struct {
 type Authority struct {
 	Config
 	records *records
+	devices *devices
 	// lastOrigin is the hash of the address that a client last came from, by
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
@@ -85,7 +92,14 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory's bucket: %w", err)
 	}
-	a := &Authority{Config: cfg, records: &records{bucket: bucket}}
+	waiting, err := cfg.Log.ExpiringBucket(ctx, "DEVICES", deviceRecordAge)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of devices: %w", err)
+	}
+	a := &Authority{
+		Config: cfg, records: &records{bucket: bucket},
+		devices: &devices{bucket: waiting, sealer: cfg.Devices, codes: cfg.UserCodes},
+	}
 	a.refusals = newRefusals(a.refusalEvent, a.appendRefusal, cfg.Logger)
 	a.refusals.start(ctx)
 	return a, nil

@@ -17,6 +17,7 @@ const (
 	DemoRedirect      = "http://127.0.0.1:9999/callback"
 	DemoServiceSecret = "demo-service-secret"
 	DemoWebSecret     = "demo-web-secret"
+	DemoCLI           = "demo-cli"
 	DemoUser          = "alice"
 	DemoPassword      = "wonderland"
 )
@@ -31,6 +32,7 @@ func demoClients() []demoClient {
 	scope := []string{"read", "write"}
 	people := append(slices.Clone(scope), rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail)
 	code := []string{rules.GrantAuthorizationCode, rules.GrantRefreshToken}
+	device := []string{rules.GrantDeviceCode, rules.GrantRefreshToken}
 	return []demoClient{
 		{"demo-service", DemoServiceSecret, events.ClientSettings{
 			Name: "Demo service", GrantTypes: []string{rules.GrantClientCredentials}, Scope: scope, IntrospectAny: true,
@@ -42,6 +44,7 @@ func demoClients() []demoClient {
 			Name: "Demo single-page application", Public: true, GrantTypes: code, RedirectURIs: []string{DemoRedirect},
 			Scope: people, RequirePKCE: true, PasswordLogin: true, FirstParty: true,
 		}},
+		{DemoCLI, "", events.ClientSettings{Name: "Demo command line", Public: true, GrantTypes: device, Scope: people}},
 	}
 }
 

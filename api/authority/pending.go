@@ -70,27 +70,40 @@ func (a *Authority) NewPending(lifetime time.Duration) Pending {
 
 // SealPending is the text that OpenPending reads.
 func (a *Authority) SealPending(p Pending) (string, error) {
-	text, err := json.Marshal(p)
+	return a.sealPending(p, pendingContext)
+}
+
+func (a *Authority) sealPending(v any, context string) (string, error) {
+	text, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("encode pending request: %w", err)
 	}
-	return base64.RawURLEncoding.EncodeToString(a.Pending.Seal(text, []byte(pendingContext))), nil
+	return base64.RawURLEncoding.EncodeToString(a.Pending.Seal(text, []byte(context))), nil
+}
+
+// openPending reads into v what sealPending gave for the same context. The
+// refusal is RequestExpired.
+func (a *Authority) openPending(text, context string, v any) error {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "not base64url"}
+	}
+	plain, err := a.Pending.Open(sealed, []byte(context))
+	if err != nil {
+		return &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "not one of ours"}
+	}
+	if err := json.Unmarshal(plain, v); err != nil {
+		return fmt.Errorf("decode pending request: %w", err)
+	}
+	return nil
 }
 
 // OpenPending reads a request. The refusal is RequestExpired, with the request
 // if it once was one of ours and the browser's, for a fresh start.
 func (a *Authority) OpenPending(text, browser string) (Pending, error) {
 	var p Pending
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
-		return p, &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "not base64url"}
-	}
-	plain, err := a.Pending.Open(sealed, []byte(pendingContext))
-	if err != nil {
-		return p, &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "not one of ours"}
-	}
-	if err := json.Unmarshal(plain, &p); err != nil {
-		return p, fmt.Errorf("decode pending request: %w", err)
+	if err := a.openPending(text, pendingContext, &p); err != nil {
+		return p, err
 	}
 	if p.Browser != browser {
 		return Pending{}, &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "another browser's"}

@@ -31,7 +31,7 @@ func (a *Authority) Refused(t Attempt, err error) {
 		return
 	}
 	switch refusal.Reason {
-	case Unavailable, ServerError, Busy, rules.BehindTheToken:
+	case Unavailable, ServerError, Busy, rules.BehindTheToken, rules.AuthorizationPending, rules.SlowDown:
 		return
 	}
 	// What is kept must not keep the whole request.

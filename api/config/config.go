@@ -34,8 +34,10 @@ type Settings struct {
 	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
 	ClientLimit         limit.Rate `default:"0" placeholder:"RATE" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
 	RegistrationLimit   limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Registrations of users from one address; 0 is no limit."`
-	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" help:"Wrong secrets of one client, or wrong passwords of one user, from one address; 0 is no limit."`
-	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets and passwords from one address, whoever's; 0 is no limit."`
+	DeviceLimit         limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Device authorizations begun from one address; 0 is no limit."`
+	DevicePollLimit     limit.Rate `default:"12/m:2" placeholder:"RATE" help:"Polls with one device code, from which follows the interval that devices are told; faster ones are told to slow down. 0 is no limit."`
+	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" help:"Wrong secrets of one client, or wrong passwords or device codes of one user, from one address; 0 is no limit."`
+	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets, passwords and device codes from one address, whoever's; 0 is no limit."`
 
 	Registration bool `default:"true" negatable:"" help:"Let people register themselves."`
 
@@ -75,6 +77,8 @@ func Default() Settings {
 		Registration: true,
 
 		RegistrationLimit:   limit.Rate{N: 60, Per: time.Minute, Burst: 100},
+		DeviceLimit:         limit.Rate{N: 60, Per: time.Minute, Burst: 100},
+		DevicePollLimit:     limit.Rate{N: 12, Per: time.Minute, Burst: 2},
 		FailureLimit:        limit.Rate{N: 10, Per: time.Minute, Burst: 20},
 		AddressFailureLimit: limit.Rate{N: 60, Per: time.Minute, Burst: 100},
 	}

@@ -1,5 +1,5 @@
-// Package credential is the text of authorization codes, refresh tokens and
-// session cookies.
+// Package credential is the text of authorization and device codes, refresh
+// tokens and session cookies.
 //
 // All are self-describing: they name their grant or session, generation and
 // absolute expiry, and a MAC over all of it proves that this authority rendered them. So
@@ -32,11 +32,12 @@ const (
 	Code         Kind = "chc_" // RFC 6749 §4.1.2
 	RefreshToken Kind = "chr_" // RFC 6749 §1.5
 	Session      Kind = "chb_" // what a browser proves a session with
+	DeviceCode   Kind = "chd_" // RFC 8628 §3.2
 )
 
 // KindOf tells by its prefix what text claims to be. It proves nothing.
 func KindOf(text string) (Kind, bool) {
-	for _, k := range [...]Kind{Code, RefreshToken, Session} {
+	for _, k := range [...]Kind{Code, RefreshToken, Session, DeviceCode} {
 		if strings.HasPrefix(text, string(k)) {
 			return k, true
 		}
@@ -49,7 +50,7 @@ type Claims struct {
 	// Grant is the session's id where the credential is a session's.
 	Grant events.GrantID
 	// Generation is the refresh token's place in its grant, from 1. It is 0 for
-	// a code and for a session.
+	// codes and for a session.
 	Generation uint32
 	// Expires is the absolute end in Unix seconds, below 2^32.
 	Expires int64
@@ -129,12 +130,16 @@ func (c Claims) check(k Kind) error {
 	if c.Expires <= 0 || c.Expires > math.MaxUint32 {
 		return errors.New("expiry does not fit 32 bits")
 	}
-	switch {
-	case (k == Code || k == Session) && c.Generation != 0:
-		return errors.New("only a refresh token has a generation")
-	case k == RefreshToken && c.Generation == 0:
-		return errors.New("a refresh token has a generation")
-	case k != Code && k != RefreshToken && k != Session:
+	switch k {
+	case Code, Session, DeviceCode:
+		if c.Generation != 0 {
+			return errors.New("only a refresh token has a generation")
+		}
+	case RefreshToken:
+		if c.Generation == 0 {
+			return errors.New("a refresh token has a generation")
+		}
+	default:
 		return errors.New("unknown kind")
 	}
 	return nil

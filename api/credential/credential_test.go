@@ -61,7 +61,7 @@ func wantInvalid(t *testing.T, r *credential.Ring, k credential.Kind, text, what
 	}
 }
 
-var kinds = [...]credential.Kind{credential.Code, credential.RefreshToken}
+var kinds = [...]credential.Kind{credential.Code, credential.RefreshToken, credential.Session, credential.DeviceCode}
 
 // The text is kept for ever: a token rendered today must parse after an
 // upgrade, and a generation is always the same bytes.
@@ -69,6 +69,8 @@ func TestGolden(t *testing.T) {
 	want := map[credential.Kind]string{
 		credential.Code:         "chc_AwEAAAAAAAAAAAAAAAAA_wAAAABxP7MAAbEg_oq8Zu7hTf70va59KdTLpjkDDUr5fcrujv4Vli8z",
 		credential.RefreshToken: "chr_AwEAAAAAAAAAAAAAAAAA_wAAAAdxP7MAAaIEVPPgGqJxn6F8C0mN1nCYkm-0oHnL_nuA8zndVBff",
+		credential.Session:      "chb_AwEAAAAAAAAAAAAAAAAA_wAAAABxP7MAAVnbU0NWGO4nnIxQ56aq1iJOxhluHlw2ZXNox6boZIKt",
+		credential.DeviceCode:   "chd_AwEAAAAAAAAAAAAAAAAA_wAAAABxP7MAAbP3PsdQ1Jacm1tMiuGZ6BpPGMReeBXG-aG9vXa1cwFp",
 	}
 	for _, k := range kinds {
 		if got := render(t, testRing(t, 1), k, claims(k)); got != want[k] {
@@ -158,11 +160,15 @@ func TestGarbage(t *testing.T) {
 
 func TestOneKindIsNotTheOther(t *testing.T) {
 	ring := testRing(t, 1)
-	for i, k := range kinds {
-		other := kinds[1-i]
+	for _, k := range kinds {
 		text := render(t, ring, k, claims(k))
-		wantInvalid(t, ring, other, text, "as rendered")
-		wantInvalid(t, ring, other, string(other)+text[4:], "under the other prefix")
+		for _, other := range kinds {
+			if other == k {
+				continue
+			}
+			wantInvalid(t, ring, other, text, string(k)+" as rendered")
+			wantInvalid(t, ring, other, string(other)+text[4:], string(k)+" under the prefix "+string(other))
+		}
 	}
 }
 

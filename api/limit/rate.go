@@ -73,6 +73,14 @@ func (r Rate) String() string {
 	return "0"
 }
 
+// Interval is how often a thing may be done in the long run, 0 for no limit.
+func (r Rate) Interval() time.Duration {
+	if r.off() {
+		return 0
+	}
+	return r.Per / time.Duration(r.N)
+}
+
 func (r Rate) off() bool { return r.N == 0 }
 
 func (r Rate) perSecond() float64 { return float64(r.N) / r.Per.Seconds() }

@@ -9,12 +9,14 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// Grant types, as in grant_type (RFC 6749 §4 and §6, RFC 8693 §2.1).
+// Grant types, as in grant_type (RFC 6749 §4 and §6, RFC 8693 §2.1, RFC 8628
+// §3.4).
 const (
 	GrantAuthorizationCode = "authorization_code"
 	GrantRefreshToken      = "refresh_token"
 	GrantClientCredentials = "client_credentials"
 	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // a name, no credential
+	GrantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"    //nolint:gosec // a name, no credential
 )
 
 // maxNonce bounds, in bytes, what a grant keeps of a client's nonce.

@@ -48,6 +48,11 @@ func RedeemCode(g fold.Grant, x CodeExchange, m Minting) Outcome {
 	if !x.Now.Before(codeEnd(g, x.Policy)) {
 		return tolerated(InvalidCode, "code", "expired, and not redeemed")
 	}
+	return x.redeem(g, m)
+}
+
+// redeem issues generation 1, in the course of which the code is spent.
+func (x CodeExchange) redeem(g fold.Grant, m Minting) Outcome {
 	scope, refusal := narrowScope(g.Scope, x.Client.ClientSettings, x.Scope)
 	if refusal != nil {
 		return refused(refusal)
@@ -61,6 +66,9 @@ func RedeemCode(g fold.Grant, x CodeExchange, m Minting) Outcome {
 		i.MACKey = m.MACKey
 		i.Origin = x.Origin
 	}
+	if g.Code.Device { // which tells a poll after the last from a thief's
+		i.Origin = x.Origin
+	}
 	return Outcome{Fact: events.CodeRedeemed{Issuance: i}, Issuance: &i}
 }
 
@@ -68,7 +76,7 @@ func RedeemCode(g fold.Grant, x CodeExchange, m Minting) Outcome {
 // None of this changes the grant: who holds only the code cannot end it.
 func (x CodeExchange) checkBinding(g fold.Grant) *Refusal {
 	switch {
-	case g.Code == nil:
+	case g.Code == nil || g.Code.Device:
 		return refuse(InvalidCode, "code", "the grant never had a code")
 	case x.RedirectURI != g.Code.RedirectURI && (g.Code.RedirectGiven || x.RedirectURI != ""):
 		return refuse(InvalidCode, "redirect_uri", "not the one of the authorization request")

@@ -29,7 +29,7 @@ const (
 	maxText   = 2048
 )
 
-var grantTypes = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantTokenExchange}
+var grantTypes = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantTokenExchange, GrantDeviceCode}
 
 // RegisterClient decides the registration of a client under an id, with a
 // first secret exactly if it is confidential.

@@ -31,6 +31,15 @@ const (
 	InvalidActorToken    Reason = "invalid_actor_token"
 	ExchangeNotAllowed   Reason = "exchange_not_allowed"
 	BehindTheToken       Reason = "behind_the_token"
+
+	// The answers to a device that polls (RFC 8628 §3.5).
+	AuthorizationPending Reason = "authorization_pending"
+	SlowDown             Reason = "slow_down"
+	DeviceDenied         Reason = "device_denied"
+	DeviceCodeExpired    Reason = "device_code_expired"
+	InvalidDeviceCode    Reason = "invalid_device_code"
+	// UnknownUserCode is for the person who typed one.
+	UnknownUserCode Reason = "unknown_user_code"
 )
 
 // A Refusal is the answer no. It changes nothing by itself.

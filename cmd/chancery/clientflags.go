@@ -11,7 +11,7 @@ import (
 type clientFlags struct {
 	Name          *string  `placeholder:"TEXT" help:"Name for people."`
 	Public        *bool    `negatable:"" help:"The client cannot keep a secret (RFC 6749 §2.1)."`
-	GrantType     []string `sep:"," placeholder:"TYPE" help:"Grants it may use: authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:token-exchange."`
+	GrantType     []string `sep:"," placeholder:"TYPE" help:"Grants it may use: authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:token-exchange, urn:ietf:params:oauth:grant-type:device_code."`
 	RedirectURI   []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where codes may be sent. May be repeated."`
 	AllowedOrigin []string `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Web origins whose scripts may read answers to it, as https://app.example. May be repeated."`
 	PostLogoutURI []string `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where people may be sent once they have signed out. May be repeated."`
