@@ -145,31 +145,3 @@ func (s *Server) revokeGrant(c echo.Context) error {
 	}
 	return s.showGrant(c)
 }
-
-type userView struct {
-	ID       string `json:"user_id"`
-	Disabled bool   `json:"disabled"`
-	Epoch    uint64 `json:"epoch"`
-}
-
-func (s *Server) disableUser(c echo.Context) error {
-	u, err := s.authority.DisableUser(c.Request().Context(), c.Param("id"), caller(c))
-	return answerUser(c, u, err)
-}
-
-func (s *Server) enableUser(c echo.Context) error {
-	u, err := s.authority.EnableUser(c.Request().Context(), c.Param("id"), caller(c))
-	return answerUser(c, u, err)
-}
-
-func (s *Server) cutOffUser(c echo.Context) error {
-	u, err := s.authority.CutOffUser(c.Request().Context(), c.Param("id"), events.ReasonAdminRequest, caller(c))
-	return answerUser(c, u, err)
-}
-
-func answerUser(c echo.Context, u fold.User, err error) error {
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, userView{u.ID, u.Disabled, u.Epoch})
-}

@@ -37,15 +37,35 @@ type credentials struct {
 
 // check bounds what is hashed and stored.
 func (b credentials) check() *rules.Refusal {
+	if refusal := b.checkUsername(); refusal != nil {
+		return refusal
+	}
+	return b.checkPassword()
+}
+
+func (b credentials) checkPassword() *rules.Refusal {
+	switch {
+	case b.Password.IsZero():
+		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "password"}
+	case utf8.RuneCountInString(b.Password.Reveal()) > maxPassword:
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "password"}
+	}
+	return nil
+}
+
+func (b credentials) checkNewPassword() *rules.Refusal {
+	if utf8.RuneCountInString(b.Password.Reveal()) < minPassword {
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "password", Detail: "too short"}
+	}
+	return b.checkPassword()
+}
+
+func (b credentials) checkUsername() *rules.Refusal {
 	switch {
 	case b.Username == "":
 		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "username"}
 	case utf8.RuneCountInString(b.Username) > maxUsername || hasControl(b.Username):
 		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "username"}
-	case b.Password.IsZero():
-		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "password"}
-	case utf8.RuneCountInString(b.Password.Reveal()) > maxPassword:
-		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "password"}
 	}
 	return nil
 }
@@ -55,9 +75,13 @@ func (b credentials) checkNew() *rules.Refusal {
 	if refusal := b.check(); refusal != nil {
 		return refusal
 	}
-	if utf8.RuneCountInString(b.Password.Reveal()) < minPassword {
-		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "password", Detail: "too short"}
+	if refusal := b.checkNewPassword(); refusal != nil {
+		return refusal
 	}
+	return b.checkEmail()
+}
+
+func (b credentials) checkEmail() *rules.Refusal {
 	if b.Email == "" {
 		return &rules.Refusal{Reason: rules.MissingParameter, Parameter: "email"}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
 // placeholders are what stands in examples for earlier answers. Each is made
@@ -122,6 +123,15 @@ func (p *placeholders) make(name string) {
 		p.known[name] = register(t, r, map[string]any{}).ID
 	case "user":
 		p.known[name] = p.newUser(p.get("username"))
+	case "session_id":
+		p.get("user")
+		embeddedtest.Eventually(t, "the session to be listed", func() bool {
+			listed, _ := wantOK(t, r.Admin(t, http.MethodGet, "/users/"+p.get("user")+"/sessions", nil)).JSON["sessions"].([]any)
+			if len(listed) > 0 {
+				p.known[name], _ = listed[0].(map[string]any)["session_id"].(string)
+			}
+			return len(listed) > 0
+		})
 	case "disabled_username":
 		wantOK(t, r.Admin(t, http.MethodPost, "/users/"+p.newUser(p.get("username"))+"/disable", nil))
 		p.known[name] = p.get("username")

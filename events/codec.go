@@ -65,6 +65,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	UserDisabled{}.Type():          decode[UserDisabled],
 	UserEnabled{}.Type():           decode[UserEnabled],
 	UserCutOff{}.Type():            decode[UserCutOff],
+	UserDeleted{}.Type():           decode[UserDeleted],
 	ConsentGiven{}.Type():          decode[ConsentGiven],
 	ConsentWithdrawn{}.Type():      decode[ConsentWithdrawn],
 	KeyAnnounced{}.Type():          decode[KeyAnnounced],

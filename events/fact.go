@@ -462,6 +462,13 @@ type UserCutOff struct {
 // Type is user.cut_off.v1.
 func (UserCutOff) Type() string { return "user.cut_off.v1" }
 
+// UserDeleted ends a user for good: it raises the epoch, and nothing is issued in
+// the user's name again. The id is not given to anybody else.
+type UserDeleted struct{}
+
+// Type is user.deleted.v1.
+func (UserDeleted) Type() string { return "user.deleted.v1" }
+
 // ConsentGiven says what a user agreed that a client may have from now on. It
 // takes the place of what was agreed before.
 type ConsentGiven struct {

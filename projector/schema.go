@@ -2,7 +2,7 @@ package projector
 
 // modelVersion changes whenever a table or a fold does. A file of another
 // version is built again.
-const modelVersion = 4
+const modelVersion = 5
 
 // metaSchema is part of every file. The comments are for the operator who
 // asks SQLite for .schema.

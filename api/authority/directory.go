@@ -29,8 +29,12 @@ const claimTimeout = time.Minute
 // Registration is a new user, as it was sent.
 type Registration struct {
 	Username string
-	Email    string
+	// Email is empty if it is not known.
+	Email string
+	// Password is zero for who cannot sign in by one.
 	Password secret.Secret
+	// ByAdmin says that an administrator registers somebody.
+	ByAdmin bool
 }
 
 // Register creates a user: the name first, which makes it unique, then the
@@ -39,9 +43,13 @@ func (a *Authority) Register(ctx context.Context, r Registration, caller Caller)
 	if err := a.requireFreshRegistry(ctx); err != nil {
 		return fold.User{}, err
 	}
-	hash, err := a.hashPassword(ctx, r.Password)
-	if err != nil {
-		return fold.User{}, err
+	record := person{Username: r.Username, Email: r.Email}
+	if !r.Password.IsZero() {
+		hash, err := a.hashPassword(ctx, r.Password)
+		if err != nil {
+			return fold.User{}, err
+		}
+		record.Password = hash
 	}
 	id := uuid.NewString()
 	if err := a.claimName(ctx, r.Username, id); err != nil {
@@ -51,17 +59,29 @@ func (a *Authority) Register(ctx context.Context, r Registration, caller Caller)
 	if err != nil {
 		return fold.User{}, err
 	}
-	record := person{Username: r.Username, Email: r.Email, Password: hash, OriginKey: private}
+	record.OriginKey = private
 	if err := a.records.create(ctx, id, record); err != nil {
 		return fold.User{}, unavailable("write the person's record", err)
 	}
-	e := a.event(a.Log.Realm().UserSubject(id), caller.meta(userActor(id)), events.UserRegistered{OriginKey: public})
-	a.seal(&e, public, caller)
+	return a.registered(ctx, id, public, r.ByAdmin, caller)
+}
+
+// registered makes the person of a record a user. The origin of an
+// administrator's request is not the person's, and is not recorded.
+func (a *Authority) registered(ctx context.Context, id, originKey string, byAdmin bool, caller Caller) (fold.User, error) {
+	actor := userActor(id)
+	if byAdmin {
+		actor = adminActor
+	}
+	e := a.event(a.Log.Realm().UserSubject(id), caller.meta(actor), events.UserRegistered{OriginKey: originKey})
+	if !byAdmin {
+		a.seal(&e, originKey, caller)
+	}
 	receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
 	if err != nil {
 		return fold.User{}, unavailable("append user.registered", err)
 	}
-	return fold.User{ID: id, Seq: receipt.Seq, OriginKey: public}, nil
+	return fold.User{ID: id, Seq: receipt.Seq, OriginKey: originKey, CreatedAt: e.Time}, nil
 }
 
 func (a *Authority) hashPassword(ctx context.Context, password secret.Secret) (string, error) {
@@ -96,7 +116,7 @@ func (a *Authority) claimName(ctx context.Context, username, id string) error {
 		return err
 	}
 	taken := &rules.Refusal{Reason: UsernameTaken, Parameter: "username"}
-	if holder.Exists() || a.Feed.Now(0).Sub(entry.Created()) < claimTimeout {
+	if holder.Exists() && !holder.Deleted || !holder.Exists() && a.Feed.Now(0).Sub(entry.Created()) < claimTimeout {
 		return taken
 	}
 	if _, err = a.records.bucket.Update(ctx, key, value, entry.Revision()); errors.Is(err, jetstream.ErrKeyRevisionMismatch) {

@@ -19,8 +19,8 @@ import (
 type person struct {
 	Username string `json:"username"`
 	Email    string `json:"email,omitempty"`
-	// Password is an argon2id PHC string.
-	Password string `json:"password"`
+	// Password is an argon2id PHC string, empty for who has none.
+	Password string `json:"password,omitempty"`
 	// OriginKey is the private half, encrypted, of the key that origins of the
 	// person's requests are sealed for.
 	OriginKey []byte `json:"origin_key"`
@@ -88,6 +88,43 @@ func (r *records) update(ctx context.Context, user string, change func(*person))
 		}
 	}
 	return person{}, unavailable("write the person's record", errors.New("others keep writing it"))
+}
+
+// erase deletes the record of a user and frees the name in it. The name first, as
+// it cannot be found without the record. What was erased already is no error.
+func (r *records) erase(ctx context.Context, user string) error {
+	record, found, err := r.person(ctx, user)
+	if err != nil || !found {
+		return err
+	}
+	if err := r.freeName(ctx, record.Username, user); err != nil {
+		return err
+	}
+	return wrapUnavailable("erase the person's record", r.bucket.Purge(ctx, personKey(user)))
+}
+
+// freeName ends a user's claim on a name, if it is theirs.
+func (r *records) freeName(ctx context.Context, username, user string) error {
+	key := nameKey(username)
+	entry, err := r.bucket.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return unavailable("read the user name's claim", err)
+	}
+	var held claim
+	if err := json.Unmarshal(entry.Value(), &held); err != nil {
+		return fmt.Errorf("decode claim: %w", err)
+	}
+	if held.User != user {
+		return nil
+	}
+	err = r.bucket.Purge(ctx, key, jetstream.LastRevision(entry.Revision()))
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return nil // somebody has taken it over meanwhile
+	}
+	return wrapUnavailable("free the user name", err)
 }
 
 func erased() error { return &rules.Refusal{Reason: NoSuchUser, Detail: "the record was erased"} }

@@ -160,6 +160,16 @@ func (a *Authority) EnableUser(ctx context.Context, id string, caller Caller) (f
 	return a.changeUser(ctx, id, adminActor, caller, rules.EnableUser)
 }
 
+// DeleteUser ends a user for good, and erases the person: the record, and with it
+// the key to the origins in the log. The user name is free again. The event comes
+// first, so that nothing is issued to nobody; to ask again is to go on with it.
+func (a *Authority) DeleteUser(ctx context.Context, id string, caller Caller) error {
+	if _, err := a.changeUser(ctx, id, adminActor, caller, rules.DeleteUser); err != nil {
+		return err
+	}
+	return a.records.erase(ctx, id)
+}
+
 // CutOffUser ends everything issued in a user's name, and lets them log in again
 // at once. The reason says who asked: events.ReasonUserRequest, or
 // events.ReasonAdminRequest.

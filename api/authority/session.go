@@ -95,10 +95,16 @@ func (a *Authority) EndSession(ctx context.Context, auth *Authentication, reason
 	if a.Feed.SessionEnded(s.ID) {
 		return nil
 	}
-	e := a.event(a.Log.Realm().RevokedSubject(p), caller.meta(userActor(s.User)), events.SessionEnded{
+	actor := userActor(s.User)
+	if reason == events.ReasonAdminRequest {
+		actor = adminActor
+	}
+	e := a.event(a.Log.Realm().RevokedSubject(p), caller.meta(actor), events.SessionEnded{
 		Session: s.ID, User: s.User, Reason: reason, Until: s.Expires,
 	})
-	a.seal(&e, auth.User.OriginKey, caller)
+	if actor != adminActor {
+		a.seal(&e, auth.User.OriginKey, caller)
+	}
 	if _, err := a.Log.Append(ctx, eventlog.Unit{Event: e}); err != nil {
 		return unavailable("append "+e.Fact.Type(), err)
 	}
@@ -120,7 +126,7 @@ func (a *Authority) EndSessionOf(ctx context.Context, u fold.User, id events.Ses
 	if err != nil {
 		return unavailable("read the session", err)
 	}
-	if s.User != u.ID || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
+	if s.User != u.ID || a.Feed.SessionEnded(id) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
 		return &rules.Refusal{Reason: NoSession, Detail: "not one of the user's"}
 	}
 	return a.EndSession(ctx, &Authentication{User: u, Session: s}, reason, caller)

@@ -127,10 +127,23 @@ func EnableUser(u fold.User) (events.Fact, *Refusal) {
 	switch {
 	case !u.Exists():
 		return nil, refuse(NotFound, "user_id", "")
+	case u.Deleted:
+		return nil, refuse(Conflict, "user_id", "deleted")
 	case !u.Disabled:
 		return nil, nil
 	}
 	return events.UserEnabled{}, nil
+}
+
+// DeleteUser decides to end a user for good. Nil is no change.
+func DeleteUser(u fold.User) (events.Fact, *Refusal) {
+	switch {
+	case !u.Exists():
+		return nil, refuse(NotFound, "user_id", "")
+	case u.Deleted:
+		return nil, nil
+	}
+	return events.UserDeleted{}, nil
 }
 
 // CutOffUser decides to end all that was issued in a user's name, for one of the

@@ -97,9 +97,13 @@ func (e *adminError) Error() string {
 
 // call sends in, if not nil, and returns the body of a successful answer.
 func (a *adminClient) call(ctx context.Context, method string, in any, path ...string) (json.RawMessage, error) {
+	return a.send(ctx, method, in, nil, path...)
+}
+
+func (a *adminClient) send(ctx context.Context, method string, in any, query url.Values, path ...string) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	body, err := a.open(ctx, method, in, nil, path...)
+	body, err := a.open(ctx, method, in, query, path...)
 	if err != nil {
 		return nil, err
 	}

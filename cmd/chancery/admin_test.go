@@ -135,10 +135,41 @@ func TestAdminCommands(t *testing.T) {
 			}}},
 			[]string{"web"},
 		},
-		"disable":      {[]string{"client", "disable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/disable", nil}}, []string{"web disabled"}},
-		"enable":       {[]string{"client", "enable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/enable", nil}}, []string{"web enabled"}},
-		"secret add":   {[]string{"client", "secret", "add", "web"}, `{"id":"s2","secret":"shh"}`, []call{{"POST /admin/v1/clients/web/secrets", nil}}, []string{"s2", "shh"}},
-		"secret drop":  {[]string{"client", "secret", "drop", "web", "s1"}, "", []call{{"DELETE /admin/v1/clients/web/secrets/s1", nil}}, []string{"s1 of web dropped"}},
+		"disable":     {[]string{"client", "disable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/disable", nil}}, []string{"web disabled"}},
+		"enable":      {[]string{"client", "enable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/enable", nil}}, []string{"web enabled"}},
+		"secret add":  {[]string{"client", "secret", "add", "web"}, `{"id":"s2","secret":"shh"}`, []call{{"POST /admin/v1/clients/web/secrets", nil}}, []string{"s2", "shh"}},
+		"secret drop": {[]string{"client", "secret", "drop", "web", "s1"}, "", []call{{"DELETE /admin/v1/clients/web/secrets/s1", nil}}, []string{"s1 of web dropped"}},
+		"user show": {
+			[]string{"user", "show", "u1"},
+			`{"user_id":"u1","username":"alice","deleted":false,"epoch":3,"sessions":2,"grants":7}`,
+			[]call{{"GET /admin/v1/users/u1", nil}},
+			[]string{"alice", "active", "7"},
+		},
+		"user show by name": {
+			[]string{"user", "show", "--username", "white rabbit"},
+			`{"users":[{"user_id":"u1","username":"white rabbit","disabled":true}]}`,
+			[]call{{"GET /admin/v1/users?username=white+rabbit", nil}},
+			[]string{"u1", "disabled"},
+		},
+		"user create": {
+			[]string{"user", "create", "alice", "--email", "a@example.com", "--no-password"},
+			`{"user_id":"u1","username":"alice"}`,
+			[]call{{"POST /admin/v1/users", map[string]any{"username": "alice", "email": "a@example.com"}}},
+			[]string{"u1"},
+		},
+		"user sessions": {
+			[]string{"user", "sessions", "u1"},
+			`{"sessions":[{"session_id":"s1","auth_time":1767323045,"exp":1767326645,"amr":["pwd"],"user_agent":"a\u001bb"}]}`,
+			[]call{{"GET /admin/v1/users/u1/sessions", nil}},
+			[]string{"s1", "2026-01-02T03:04:05Z", "pwd", `a\x1bb`},
+		},
+		"user sessions, end one": {
+			[]string{"user", "sessions", "u1", "--end", "s1"},
+			"",
+			[]call{{"DELETE /admin/v1/users/u1/sessions/s1", nil}},
+			[]string{"s1 ended"},
+		},
+		"user delete":  {[]string{"user", "delete", "u1"}, "", []call{{"DELETE /admin/v1/users/u1", nil}}, []string{"u1 deleted"}},
 		"user cut-off": {[]string{"user", "cut-off", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/cut-off", nil}}, []string{"u1 cut off"}},
 		"user disable": {[]string{"user", "disable", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/disable", nil}}, []string{"u1 disabled"}},
 		"user enable":  {[]string{"user", "enable", "u1"}, "{}", []call{{"POST /admin/v1/users/u1/enable", nil}}, []string{"u1 enabled"}},
@@ -277,5 +308,31 @@ func TestEventsCutShort(t *testing.T) {
 	out, errs, status := f.ask(t, "events", "--json")
 	if status != exitFailure || out != twoEvents || !strings.Contains(errs, "cut short: the log could not be read further (server_error, request R2)") {
 		t.Errorf("status %d: %q\n%q", status, errs, out)
+	}
+}
+
+// TestUserCreateReadsThePassword from stdin, its first line as it is.
+func TestUserCreateReadsThePassword(t *testing.T) {
+	for stdin, want := range map[string]string{
+		"six ears\n": "six ears", "six ears": "six ears", " spaced \r\nnext\n": " spaced ", "": "", "\n": "",
+	} {
+		f := &fakeAdmin{status: http.StatusCreated, answer: `{"user_id":"u1"}`}
+		server := httptest.NewServer(f)
+		t.Cleanup(server.Close)
+		t.Setenv("CHANCERY_ADMIN_URL", server.URL)
+		t.Setenv("CHANCERY_ADMIN_KEY_FILE", writeFile(t, "admin-key", adminKey+"\n"))
+		stdout, stderr, status := chanceryReading(t, stdin, "user", "create", "alice")
+		if want == "" {
+			if status != exitFailure || len(f.calls) != 0 {
+				t.Errorf("%q: status %d, calls %v", stdin, status, f.calls)
+			}
+			continue
+		}
+		if status != exitOK || len(f.calls) != 1 || f.calls[0].Body["password"] != want {
+			t.Errorf("%q: status %d, calls %v: %s", stdin, status, f.calls, stderr)
+		}
+		if strings.Contains(stdout+stderr, want) {
+			t.Errorf("%q is printed: %s%s", want, stdout, stderr)
+		}
 	}
 }

@@ -18,7 +18,7 @@ type cli struct {
 	Projector projectorCmd `cmd:"" group:"run" help:"Run a projector that serves reads to API replicas."`
 
 	Client clientCmd `cmd:"" group:"administer" help:"Register and manage clients."`
-	User   userCmd   `cmd:"" group:"administer" help:"Disable and enable users."`
+	User   userCmd   `cmd:"" group:"administer" help:"Register and manage users."`
 	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
 	Events eventsCmd `cmd:"" group:"administer" help:"Print the log."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`

@@ -25,12 +25,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal drains. With the handler gone, a second one kills.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the program: arguments in, exit status out. Results go to stdout,
 // everything else to stderr.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var c cli
 	exited := false
 	set := newSettings(os.Getenv)
@@ -46,14 +46,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usage(stderr, err)
 	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
-	if err := kctx.Run(set, terminal{out: stdout, err: stderr}); err != nil {
+	if err := kctx.Run(set, terminal{in: stdin, out: stdout, err: stderr}); err != nil {
 		return fail(stderr, err)
 	}
 	return exitOK
 }
 
-// terminal is where a command writes: results to out, the log to err.
-type terminal struct{ out, err io.Writer }
+// terminal is where a command reads, and writes: results to out, the log to err.
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+}
 
 func fail(stderr io.Writer, err error) int {
 	_, _ = fmt.Fprintf(stderr, "chancery: %v\n", err)

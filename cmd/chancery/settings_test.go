@@ -11,8 +11,14 @@ import (
 // chancery runs the program as a shell would.
 func chancery(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
+	return chanceryReading(t, "", args...)
+}
+
+// chanceryReading is the program with something at stdin.
+func chanceryReading(t *testing.T, stdin string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
 	var out, errs bytes.Buffer
-	status = run(t.Context(), args, &out, &errs)
+	status = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
 	return out.String(), errs.String(), status
 }
 

@@ -85,7 +85,9 @@ type User struct {
 	ID  string `json:"id"`
 	Seq uint64 `json:"seq"`
 	// Disabled and Epoch are as for a Client; a cut-off raises the epoch too.
-	Disabled  bool      `json:"disabled,omitempty"`
+	Disabled bool `json:"disabled,omitempty"`
+	// Deleted is for good. Who is deleted is disabled too.
+	Deleted   bool      `json:"deleted,omitempty"`
 	Epoch     uint64    `json:"epoch"`
 	OriginKey string    `json:"origin_key,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
@@ -106,6 +108,9 @@ func (u User) Apply(r events.Recorded) (User, error) {
 	if u.Exists() && r.Subject.ID() != u.ID {
 		return u, poison(r, "another user's event")
 	}
+	if u.Deleted {
+		return u, poison(r, "already deleted")
+	}
 	switch f := r.Fact.(type) {
 	case events.UserRegistered:
 		u = User{ID: r.Subject.ID(), OriginKey: f.OriginKey, CreatedAt: r.Stored}
@@ -121,6 +126,9 @@ func (u User) Apply(r events.Recorded) (User, error) {
 		}
 		u.Disabled = false
 	case events.UserCutOff:
+		u.Epoch++
+	case events.UserDeleted:
+		u.Disabled, u.Deleted = true, true
 		u.Epoch++
 	default:
 		return u, poison(r, "not a user's event")

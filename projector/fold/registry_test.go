@@ -133,6 +133,10 @@ func TestUser(t *testing.T) {
 	if u.ID != "alice" || u.Disabled || u.Epoch != 3 || u.Seq != 50 {
 		t.Errorf("got %+v", u)
 	}
+	u, err = apply(fold.User{}, onUser(events.UserRegistered{OriginKey: "key"}, events.UserCutOff{}, events.UserDeleted{}))
+	if err != nil || !u.Disabled || !u.Deleted || u.Epoch != 2 || u.OriginKey != "key" {
+		t.Errorf("deleted: got %+v, %v", u, err)
+	}
 }
 
 func TestKey(t *testing.T) {
@@ -171,6 +175,10 @@ func TestRegistryPoison(t *testing.T) {
 		"user never registered":      user(events.UserDisabled{}),
 		"user registered twice":      user(events.UserRegistered{}, events.UserRegistered{}),
 		"user cut off, never there":  user(events.UserCutOff{}),
+		"user deleted, never there":  user(events.UserDeleted{}),
+		"user deleted twice":         user(events.UserRegistered{}, events.UserDeleted{}, events.UserDeleted{}),
+		"user enabled, deleted":      user(events.UserRegistered{}, events.UserDeleted{}, events.UserEnabled{}),
+		"user cut off, deleted":      user(events.UserRegistered{}, events.UserDeleted{}, events.UserCutOff{}),
 		"user disabled twice":        user(events.UserRegistered{}, events.UserDisabled{}, events.UserDisabled{}),
 		"user enabled while on":      user(events.UserRegistered{}, events.UserEnabled{}),
 		"client's event on a user":   user(events.UserRegistered{}, events.ClientDisabled{}),
