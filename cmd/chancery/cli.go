@@ -23,6 +23,9 @@ type cli struct {
 	Events eventsCmd `cmd:"" group:"administer" help:"Print the log."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
+	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
+	Logout logoutCmd `cmd:"" group:"person" help:"Sign out again: revoke the tokens and delete them."`
+
 	VersionCmd versionCmd `cmd:"" name:"version" group:"administer" help:"Print the version."`
 }
 
@@ -50,6 +53,7 @@ func groups() []kong.Group {
 	return []kong.Group{
 		{Key: "run", Title: "Run:"},
 		{Key: "administer", Title: "Administer:"},
+		{Key: "person", Title: "Sign in:"},
 		{Key: "authority", Title: "Authority:"},
 		{Key: "tokens", Title: "Tokens:"},
 		{Key: "listeners", Title: "Listeners:"},
