@@ -42,7 +42,7 @@ func values(p apitest.Page, name string) []string {
 // allow has a person let a client in, and gives its tokens.
 func allow(t testing.TB, r *apitest.Replica, v *apitest.Visitor, scope string) apitest.Answer {
 	t.Helper()
-	p := v.Open(authorizeURL(apitest.DemoWeb, "scope", scope))
+	p := v.Open(authorizeURL(apitest.DemoPartner, "scope", scope))
 	if p.Heading() == "Sign in" {
 		p = signIn(t, v, p)
 	}
@@ -50,7 +50,7 @@ func allow(t testing.TB, r *apitest.Replica, v *apitest.Visitor, scope string) a
 		wantPage(t, p, http.StatusOK, "Allow access?")
 		p = v.Submit(p, "decision", "allow")
 	}
-	return wantOK(t, r.Exchange(t, apitest.DemoWeb, wantCode(t, p)))
+	return wantOK(t, r.Exchange(t, apitest.DemoPartner, wantCode(t, p)))
 }
 
 func mustUser(t testing.TB, r *apitest.Replica, id string) fold.User {
@@ -140,18 +140,18 @@ func TestRevokeAnApplication(t *testing.T) {
 		all = append(all, allow(t, r, v, scope))
 	}
 	kept := r.Tokens(t, apitest.DemoSPA, "read offline")
-	unspent := wantCode(t, v.Open(authorizeURL(apitest.DemoWeb)))
+	unspent := wantCode(t, v.Open(authorizeURL(apitest.DemoPartner)))
 	var p apitest.Page
 	embeddedtest.Eventually(t, "both applications to be listed", func() bool {
 		p = openAccount(t, v)
 		return len(values(p, "revoke_application")) == 2
 	})
-	for _, want := range []string{"Demo web application", "Last used"} {
+	for _, want := range []string{"Demo partner", "Last used"} {
 		if !strings.Contains(string(p.Body), want) {
 			t.Errorf("says not %q: %s", want, p.Body)
 		}
 	}
-	p = v.Submit(p, "revoke_application", "demo-web")
+	p = v.Submit(p, "revoke_application", "demo-partner")
 	wantPage(t, p, http.StatusOK, "Your account")
 	if left := values(p, "revoke_application"); !slices.Equal(left, []string{"demo-spa"}) || !strings.Contains(string(p.Body), "no longer has access") {
 		t.Errorf("%v: %s", left, p.Body)
@@ -161,20 +161,20 @@ func TestRevokeAnApplication(t *testing.T) {
 			t.Error("an access token lives on")
 		}
 		if refresh := tokens.Text("refresh_token"); refresh != "" {
-			wantError(t, r.Refresh(t, apitest.DemoWeb, refresh), http.StatusBadRequest, "invalid_grant")
+			wantError(t, r.Refresh(t, apitest.DemoPartner, refresh), http.StatusBadRequest, "invalid_grant")
 		}
 	}
-	wantError(t, r.Exchange(t, apitest.DemoWeb, unspent), http.StatusBadRequest, "invalid_grant")
+	wantError(t, r.Exchange(t, apitest.DemoPartner, unspent), http.StatusBadRequest, "invalid_grant")
 	if !r.Active(t, kept.Text("access_token")) {
 		t.Error("another application's token is dead")
 	}
-	wantPage(t, v.Open(authorizeURL(apitest.DemoWeb, "scope", "read")), http.StatusOK, "Allow access?")
+	wantPage(t, v.Open(authorizeURL(apitest.DemoPartner, "scope", "read")), http.StatusOK, "Allow access?")
 	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
 	if n := strings.Count(log, `"grant.revoked.v1"`); n != 6 || strings.Count(log, `"reason":"user_request"`) != 6 {
 		t.Errorf("%d grants revoked", n)
 	}
 	t.Run("again, or none", func(t *testing.T) {
-		for _, client := range []string{"demo-web", "nobody"} {
+		for _, client := range []string{"demo-partner", "nobody"} {
 			wantPage(t, v.Submit(p, "revoke_application", client), http.StatusOK, "Your account")
 		}
 		if p := v.Submit(p, "revoke_application", "a.b"); p.Status != http.StatusBadRequest {
@@ -189,7 +189,7 @@ func TestConsentWithdrawnWhileAGrantIsOpened(t *testing.T) {
 	r := single(t)
 	user := subject(t, allow(t, r, r.NewVisitor(t), "read"))
 	a := r.Server.Authority()
-	client, err := a.Client("demo-web")
+	client, err := a.Client("demo-partner")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestConsentWithdrawnWhileAGrantIsOpened(t *testing.T) {
 	if err := open(events.NewGrantID(0, [16]byte{1: 4})); err != nil {
 		t.Fatalf("with the consent: %v", err)
 	}
-	if err := a.RevokeApplication(t.Context(), auth.User, "demo-web", authority.Caller{}); err != nil {
+	if err := a.RevokeApplication(t.Context(), auth.User, "demo-partner", authority.Caller{}); err != nil {
 		t.Fatal(err)
 	}
 	refusal := new(rules.Refusal)
@@ -239,7 +239,7 @@ func TestRevokeAnApplicationThatAsksOn(t *testing.T) {
 		browser := v.At(other)
 		asking.Go(func() {
 			for {
-				p := browser.Open(authorizeURL(apitest.DemoWeb, "scope", "read"))
+				p := browser.Open(authorizeURL(apitest.DemoPartner, "scope", "read"))
 				if p.Outside == nil || p.Outside.Query().Get("code") == "" {
 					return // it has to ask, or was refused
 				}
@@ -252,13 +252,13 @@ func TestRevokeAnApplicationThatAsksOn(t *testing.T) {
 	for range browsers {
 		<-begun
 	}
-	wantPage(t, v.Submit(page, "revoke_application", "demo-web"), http.StatusOK, "Your account")
+	wantPage(t, v.Submit(page, "revoke_application", "demo-partner"), http.StatusOK, "Your account")
 	asking.Wait()
 	for _, code := range slices.Concat(codes[:]...) {
-		wantError(t, r.Exchange(t, apitest.DemoWeb, code), http.StatusBadRequest, "invalid_grant")
+		wantError(t, r.Exchange(t, apitest.DemoPartner, code), http.StatusBadRequest, "invalid_grant")
 	}
 	user, _ := r.Server.Authority().Account(t.Context(), mustUser(t, r, subject(t, r.Tokens(t, apitest.DemoSPA, "read"))))
-	if slices.ContainsFunc(user.Applications, func(a authority.Application) bool { return a.Client.ID == "demo-web" }) {
+	if slices.ContainsFunc(user.Applications, func(a authority.Application) bool { return a.Client.ID == "demo-partner" }) {
 		t.Errorf("left: %+v", user.Applications)
 	}
 }
@@ -272,7 +272,7 @@ func TestSignOutEverywhere(t *testing.T) {
 	for _, one := range []*apitest.Visitor{v, other} {
 		wantPage(t, one.Open(accountPath), http.StatusOK, "Sign in")
 	}
-	wantError(t, r.Refresh(t, apitest.DemoWeb, tokens.Text("refresh_token")), http.StatusBadRequest, "invalid_grant")
+	wantError(t, r.Refresh(t, apitest.DemoPartner, tokens.Text("refresh_token")), http.StatusBadRequest, "invalid_grant")
 	if r.Active(t, tokens.Text("access_token")) {
 		t.Error("the access token lives on")
 	}
@@ -284,7 +284,7 @@ func TestAccountFormsAreOurs(t *testing.T) {
 	v := r.NewVisitor(t)
 	p := openAccount(t, v)
 	for name, change := range map[string][]string{"no token": {"csrf", ""}, "another's": {"csrf", openAccount(t, r.NewVisitor(t)).Fields.Get("csrf")}} {
-		for _, action := range [][]string{{"decision", "sign_out_everywhere"}, {"revoke_application", "demo-web"}, {"revoke_session", values(p, "revoke_session")[0]}} {
+		for _, action := range [][]string{{"decision", "sign_out_everywhere"}, {"revoke_application", "demo-partner"}, {"revoke_session", values(p, "revoke_session")[0]}} {
 			if got := v.Submit(p, append(action, change...)...); got.Status != http.StatusForbidden {
 				t.Errorf("%s, %s: %d %s", name, action[0], got.Status, got.Body)
 			}

@@ -44,20 +44,24 @@ func (s *Server) authorize(c echo.Context) error {
 		return s.refuse(c, p, client, err)
 	}
 	if c.Request().Method == http.MethodPost {
-		return s.comeAgain(c, p)
+		return s.comeAgain(c, p, f.get("request_uri"))
 	}
-	p.Browser = s.browser(c)
+	// From here on the person's time counts.
+	p.Browser, p.Expires = s.browser(c), s.authority.PendingExpiry(authority.PendingLifetime)
 	return s.proceed(c, p, client)
 }
 
 // comeAgain has a browser that was sent here by POST come with a GET, which
 // alone brings our cookies from another site.
-func (s *Server) comeAgain(c echo.Context, p authority.Pending) error {
-	text, err := s.authority.SealPending(p)
-	if err != nil {
-		return err
+func (s *Server) comeAgain(c echo.Context, p authority.Pending, uri string) error {
+	if uri == "" {
+		text, err := s.authority.SealPending(p)
+		if err != nil {
+			return err
+		}
+		uri = requestURN + text
 	}
-	q := url.Values{"client_id": {p.Client}, "request_uri": {requestURN + text}}
+	q := url.Values{"client_id": {p.Client}, "request_uri": {uri}}
 	return c.Redirect(http.StatusSeeOther, s.basePath()+"/oauth2/authorize?"+q.Encode())
 }
 
@@ -125,23 +129,21 @@ func (s *Server) pushed(c echo.Context, client fold.Client, uri string) (authori
 	if err := s.authority.PendingUsed(c.Request().Context(), p); err != nil {
 		return authority.Pending{}, err
 	}
-	// From here on the person's time counts.
-	p.Expires = s.authority.NewPending(authority.PendingLifetime).Expires
 	return p, nil
 }
 
 // readPending reads the parameters themselves. With an error, p has a Target if
 // the error may be told to the client there.
 func (s *Server) readPending(c echo.Context, client fold.Client, f form) (authority.Pending, error) {
-	p := s.authority.NewPending(authority.PendingLifetime)
+	p := s.authority.NewPending(authority.PushedLifetime)
 	p.Client, p.RedirectURI = client.ID, f.get("redirect_uri")
 	target, refusal := rules.Authorization{Client: client, RedirectURI: p.RedirectURI}.Redirect()
 	if refusal != nil {
 		return p, asError(refusal)
 	}
-	p.Target, p.ResponseMode, p.State = target, modeQuery, single(f, "state")
+	p.Target, p.State = target, single(f, "state")
 	for _, check := range []func(*authority.Pending, form) *rules.Refusal{
-		readPlain, readResponse, readTargets, readPrompt,
+		readMode, readPlain, readTargets, readPrompt,
 	} {
 		if refusal := check(&p, f); refusal != nil {
 			return p, asError(refusal)
@@ -153,20 +155,35 @@ func (s *Server) readPending(c echo.Context, client fold.Client, f form) (author
 	if _, err := s.authority.CheckCodeRequest(authorizationOf(p, client, caller(c))); err != nil {
 		return p, targetAsSent(err, f)
 	}
-	var err error
 	if hint := f.get("id_token_hint"); hint != "" {
-		p.Subject, err = s.authority.HintedSubject(client, hint)
+		var err error
+		if p.Subject, err = s.authority.HintedSubject(client, hint); err != nil {
+			return p, err
+		}
 	}
-	return p, err
+	return p, s.authority.CheckPendingSize(p)
 }
 
 // single is a parameter that was sent once, or else nothing: of several no one
-// can be sent back.
+// can be sent back, nor one that is too long.
 func single(f form, name string) string {
-	if len(f.values[name]) != 1 {
+	if len(f.values[name]) != 1 || utf8.RuneCountInString(f.get(name)) > maxPlain {
 		return ""
 	}
 	return f.get(name)
+}
+
+// readMode comes first: it says how to tell of whatever else is wrong.
+func readMode(p *authority.Pending, f form) *rules.Refusal {
+	p.ResponseMode = modeQuery
+	switch mode := f.get("response_mode"); {
+	case mode == "" || mode == modeQuery:
+	case mode == modeFormPost && (strings.HasPrefix(p.Target, "https:") || strings.HasPrefix(p.Target, "http:")):
+		p.ResponseMode = mode
+	default:
+		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "response_mode"}
+	}
+	return nil
 }
 
 // readPlain refuses what is repeated, too long or asks for what there is not.
@@ -176,9 +193,6 @@ func readPlain(p *authority.Pending, f form) *rules.Refusal {
 	}
 	for _, name := range []string{"state", "nonce", "login_hint", "ui_locales", "acr_values"} {
 		if utf8.RuneCountInString(f.get(name)) > maxPlain {
-			if name == "state" {
-				p.State = ""
-			}
 			return &rules.Refusal{Reason: rules.BadParameter, Parameter: name, Detail: "too long"}
 		}
 	}
@@ -191,17 +205,6 @@ func readPlain(p *authority.Pending, f form) *rules.Refusal {
 	}
 	p.Nonce, p.LoginHint, p.UILocales = f.get("nonce"), f.get("login_hint"), f.get("ui_locales")
 	p.ACRValues = strings.Fields(f.get("acr_values"))
-	return nil
-}
-
-func readResponse(p *authority.Pending, f form) *rules.Refusal {
-	switch mode := f.get("response_mode"); {
-	case mode == "" || mode == modeQuery:
-	case mode == modeFormPost && (strings.HasPrefix(p.Target, "https:") || strings.HasPrefix(p.Target, "http:")):
-		p.ResponseMode = mode
-	default:
-		return &rules.Refusal{Reason: rules.BadParameter, Parameter: "response_mode"}
-	}
 	responseType, refusal := f.require("response_type")
 	if refusal == nil && responseType != "code" {
 		return &rules.Refusal{Reason: unsupportedResponse, Parameter: "response_type"}
@@ -234,7 +237,7 @@ func readPrompt(p *authority.Pending, f form) (refusal *rules.Refusal) {
 
 func authorizationOf(p authority.Pending, client fold.Client, by authority.Caller) authority.AuthorizationRequest {
 	return authority.AuthorizationRequest{
-		Client: client, Grant: p.Grant, RedirectURI: p.RedirectURI, Scope: p.Scope, Audience: p.Audience,
+		Client: client, Grant: p.Grant, RedirectURI: p.RedirectURI, Scope: p.Scope, Audience: p.Audience, Exact: p.Shown,
 		Challenge: p.Challenge, Nonce: p.Nonce, Caller: by,
 	}
 }
@@ -280,6 +283,7 @@ func (s *Server) visit(c echo.Context, p authority.Pending, client fold.Client) 
 		return v, err
 	}
 	v.Session, v.Settled = v.auth.Session, v.auth.Session.ID == p.Session
+	v.SignedIn = v.Settled && p.SignedIn
 	v.Another = p.Subject != "" && p.Subject != s.authority.SubjectOf(client, v.auth.User.ID)
 	v.Consented, err = s.authority.Consented(c.Request().Context(), client, v.auth.User.ID, v.asked)
 	return v, err
@@ -387,6 +391,7 @@ func (s *Server) pushAuthorization(c echo.Context) error {
 	}
 	client, err := s.authenticate(c, f)
 	if err != nil {
+		s.refused(c, "authorization", false, err)
 		return err
 	}
 	if f.get("request_uri") != "" {
@@ -396,7 +401,7 @@ func (s *Server) pushAuthorization(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	p.Expires = s.authority.NewPending(authority.PushedLifetime).Expires
+	p.Pushed = true
 	text, err := s.authority.SealPending(p)
 	if err != nil {
 		return err
@@ -407,8 +412,11 @@ func (s *Server) pushAuthorization(c echo.Context) error {
 // again is the address that begins a request anew, which is the client's own,
 // or empty for one that cannot be read.
 func (s *Server) again(p authority.Pending) string {
-	if p.Client == "" {
+	switch {
+	case p.Client == "":
 		return p.Return
+	case p.Pushed || p.Subject != "": // what was pushed is not for addresses, and the hint is gone
+		return ""
 	}
 	q := url.Values{"client_id": {p.Client}, "response_type": {"code"}, "response_mode": {p.ResponseMode}}
 	for name, value := range map[string]string{

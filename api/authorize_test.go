@@ -87,21 +87,21 @@ func wantRefused(t testing.TB, p apitest.Page, code, parameter string) {
 func TestAuthorize(t *testing.T) {
 	r := single(t)
 	v := r.NewVisitor(t)
-	p := signIn(t, v, v.Open(authorizeURL(apitest.DemoWeb)))
+	p := signIn(t, v, v.Open(authorizeURL(apitest.DemoPartner)))
 	wantPage(t, p, http.StatusOK, "Allow access?")
 	p = v.Submit(p, "decision", "allow")
-	tokens := wantOK(t, r.Exchange(t, apitest.DemoWeb, wantCode(t, p)))
+	tokens := wantOK(t, r.Exchange(t, apitest.DemoPartner, wantCode(t, p)))
 	if tokens.Text("refresh_token") == "" || tokens.Text("scope") != "read offline_access" || claim(t, tokens, "sid") == "" {
 		t.Errorf("tokens %s", tokens.Body)
 	}
 	t.Run("again", func(t *testing.T) {
-		again := wantOK(t, r.Exchange(t, apitest.DemoWeb, wantCode(t, v.Open(authorizeURL(apitest.DemoWeb, "scope", "read")))))
+		again := wantOK(t, r.Exchange(t, apitest.DemoPartner, wantCode(t, v.Open(authorizeURL(apitest.DemoPartner, "scope", "read")))))
 		if claim(t, again, "sid") != claim(t, tokens, "sid") {
 			t.Error("another session")
 		}
-		wantCode(t, v.Open(authorizeURL(apitest.DemoWeb, "prompt", "none")))
-		wantPage(t, v.Open(authorizeURL(apitest.DemoWeb, "scope", "read write")), http.StatusOK, "Allow access?")
-		wantRefused(t, v.Open(authorizeURL(apitest.DemoWeb, "scope", "write", "prompt", "none")), "consent_required", "prompt")
+		wantCode(t, v.Open(authorizeURL(apitest.DemoPartner, "prompt", "none")))
+		wantPage(t, v.Open(authorizeURL(apitest.DemoPartner, "scope", "read write")), http.StatusOK, "Allow access?")
+		wantRefused(t, v.Open(authorizeURL(apitest.DemoPartner, "scope", "write", "prompt", "none")), "consent_required", "prompt")
 	})
 	t.Run("first party", func(t *testing.T) {
 		wantCode(t, v.Open(authorizeURL(apitest.DemoSPA)))
@@ -114,6 +114,12 @@ func TestAuthorize(t *testing.T) {
 			t.Errorf("fields %v", p.Fields)
 		}
 		wantCode(t, v.Submit(p, "password", authority.DemoPassword))
+		embeddedtest.Eventually(t, "the refused sign-in to be in the audit", func() bool {
+			return slices.ContainsFunc(r.Refused(t), func(e events.Recorded) bool {
+				f, ok := e.Fact.(events.RequestRefused)
+				return ok && f.What == "login" && f.Reason == string(authority.WrongCredentials)
+			})
+		})
 	})
 	t.Run("registering", func(t *testing.T) {
 		v := r.NewVisitor(t)
@@ -128,7 +134,7 @@ func TestAuthorize(t *testing.T) {
 		wantOK(t, r.Exchange(t, apitest.DemoSPA, code))
 	})
 	t.Run("denied", func(t *testing.T) {
-		p := v.Open(authorizeURL(apitest.DemoWeb, "scope", "read write"))
+		p := v.Open(authorizeURL(apitest.DemoPartner, "scope", "read write"))
 		wantRefused(t, v.Submit(p, "decision", "deny"), "access_denied", "")
 	})
 	t.Run("by POST", func(t *testing.T) {
@@ -185,7 +191,7 @@ func TestPrompts(t *testing.T) {
 		code := wantCode(t, signIn(t, v, v.Open(authorizeURL(apitest.DemoSPA, "scope", "openid"))))
 		hint := wantOK(t, r.Exchange(t, apitest.DemoSPA, code)).Text("id_token")
 		wantCode(t, v.Open(authorizeURL(apitest.DemoSPA, "prompt", "none", "id_token_hint", hint)))
-		wantRefused(t, v.Open(authorizeURL(apitest.DemoWeb, "id_token_hint", hint)), "invalid_request", "id_token_hint")
+		wantRefused(t, v.Open(authorizeURL(apitest.DemoPartner, "id_token_hint", hint)), "invalid_request", "id_token_hint")
 		wantRefused(t, v.Open(authorizeURL(apitest.DemoSPA, "id_token_hint", hint+"x")), "invalid_request", "id_token_hint")
 		bob := map[string]string{"username": "hinted", "password": "a-good-password", "email": "hinted@example.com"}
 		v.SetCookie("chancery-session", sessionCookie(t, r.JSON(t, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)).Value)
@@ -212,7 +218,7 @@ func TestPrompts(t *testing.T) {
 	})
 	t.Run("consent of another person", func(t *testing.T) {
 		v := signedIn(t)
-		p := v.Open(authorizeURL(apitest.DemoWeb, "prompt", "consent"))
+		p := v.Open(authorizeURL(apitest.DemoPartner, "prompt", "consent"))
 		wantPage(t, p, http.StatusOK, "Allow access?")
 		bob := map[string]string{"username": "bob", "password": "a-good-password", "email": "bob@example.com"}
 		v.SetCookie("chancery-session", sessionCookie(t, r.JSON(t, registerPath+"?"+apitest.CodeQuery("demo-spa", "read").Encode(), bob)).Value)
@@ -407,12 +413,12 @@ func TestPendingRequests(t *testing.T) {
 	}
 	t.Run("another replica", func(t *testing.T) {
 		v := r.NewVisitor(t)
-		p := v.Open(authorizeURL(apitest.DemoWeb))
+		p := v.Open(authorizeURL(apitest.DemoPartner))
 		there := v.At(other)
 		p = signIn(t, there, there.Open(p.URL.RequestURI()))
 		wantPage(t, p, http.StatusOK, "Allow access?")
 		back := there.At(r)
-		wantOK(t, r.Exchange(t, apitest.DemoWeb, wantCode(t, back.Submit(p, "decision", "allow"))))
+		wantOK(t, r.Exchange(t, apitest.DemoPartner, wantCode(t, back.Submit(p, "decision", "allow"))))
 	})
 	t.Run("another browser", func(t *testing.T) {
 		p := r.NewVisitor(t).Open(authorizeURL(apitest.DemoSPA))
@@ -425,9 +431,10 @@ func TestPendingRequests(t *testing.T) {
 			t.Errorf("went on to %s", p.URL)
 		}
 		wantCode(t, v.Open(authorizeURL(apitest.DemoSPA, "prompt", "none")))
+		own := v.Open("/oauth2/login").URL.RequestURI()
+		wantPage(t, v.Open(own), http.StatusOK, "Sign in")
 		for _, page := range []string{"select-account", "consent"} {
-			p := r.NewVisitor(t).Open("/oauth2/login")
-			if p = v.Open(strings.Replace(p.URL.RequestURI(), "login", page, 1)); p.Outside != nil || p.Status != http.StatusBadRequest {
+			if p = v.Open(strings.Replace(own, "login", page, 1)); p.Outside != nil || p.Status != http.StatusBadRequest {
 				t.Errorf("%s shows %d %q", page, p.Status, p.Heading())
 			}
 		}
@@ -481,9 +488,9 @@ func cookies(v *apitest.Visitor) string {
 func TestConsentIsAFact(t *testing.T) {
 	r := single(t)
 	v := r.NewVisitor(t)
-	p := v.Submit(signIn(t, v, v.Open(authorizeURL(apitest.DemoWeb))), "decision", "allow")
-	tokens := wantOK(t, r.Exchange(t, apitest.DemoWeb, wantCode(t, p)))
-	given, err := r.Log.After(t.Context(), events.DefaultRealm.ConsentSubject(subject(t, tokens), "demo-web"), 0)
+	p := v.Submit(signIn(t, v, v.Open(authorizeURL(apitest.DemoPartner))), "decision", "allow")
+	tokens := wantOK(t, r.Exchange(t, apitest.DemoPartner, wantCode(t, p)))
+	given, err := r.Log.After(t.Context(), events.DefaultRealm.ConsentSubject(subject(t, tokens), "demo-partner"), 0)
 	if err != nil || len(given) != 1 {
 		t.Fatalf("%d events: %v", len(given), err)
 	}
@@ -491,4 +498,100 @@ func TestConsentIsAFact(t *testing.T) {
 	if !ok || !slices.Equal(fact.Scope, []string{"offline_access", "read"}) || given[0].Meta.Actor != "user:"+subject(t, tokens) {
 		t.Errorf("recorded %+v", given[0])
 	}
+}
+
+// TestAgreedIsWhatWasShown asks for nothing that the client may have, and for
+// targets of its own.
+func TestAgreedIsWhatWasShown(t *testing.T) {
+	r := single(t)
+	c := registerAs(t, r, "narrow", map[string]any{
+		"grant_types": []string{"authorization_code"}, "scope": []string{"read", "payments"},
+	})
+	v := r.NewVisitor(t)
+	p := signIn(t, v, v.Open(authorizeURL(c, "scope", "offline_access")))
+	wantPage(t, p, http.StatusOK, "Allow access?")
+	tokens := wantOK(t, r.Exchange(t, c, wantCode(t, v.Submit(p, "decision", "allow"))))
+	if strings.Contains(string(p.Body), "payments") || tokens.Text("scope") != "" {
+		t.Errorf("scope %q", tokens.Text("scope"))
+	}
+	bank := registerAs(t, r, "bank", map[string]any{"scope": []string{"read"}, "audience": []string{"https://bank.example", "https://mail.example"}})
+	p = v.Open(authorizeURL(bank, "scope", "read"))
+	for _, target := range []string{"https://bank.example", "https://mail.example"} {
+		if !strings.Contains(string(p.Body), target) {
+			t.Errorf("the page does not show %s", target)
+		}
+	}
+	wantCode(t, v.Submit(p, "decision", "allow"))
+	if p := v.Submit(p, "decision", "deny"); p.Outside != nil || p.Status != http.StatusBadRequest {
+		t.Errorf("a request that was answered is denied with %d, sent to %v", p.Status, p.Outside)
+	}
+}
+
+// TestOtherPartiesTokens open no more than people agreed to.
+func TestOtherPartiesTokens(t *testing.T) {
+	r := single(t)
+	v := r.NewVisitor(t)
+	p := v.Submit(signIn(t, v, v.Open(authorizeURL(apitest.DemoPartner))), "decision", "allow")
+	a := wantOK(t, loginIssue(t, r, apitest.DemoPartner, exchange(wantCode(t, p))...))
+	if claim(t, a, "username") != "" || claim(t, a, "email") != "" || claim(t, a, "type") != "user" {
+		t.Errorf("claims %v", apitest.Claims(t, a.Text("access_token")))
+	}
+	wantLoginError(t, me(t, r, a.Text("access_token")), http.StatusForbidden, "010-026")
+	wantLoginError(t, patchMe(t, r, a.Text("access_token"), map[string]any{"nickname": "x"}), http.StatusForbidden, "010-026")
+	for _, sessions := range []string{"sso", "all"} {
+		wantLoginError(t, signOut(t, r, sessions, a.Text("access_token")), http.StatusForbidden, "010-026")
+	}
+	p = v.Submit(v.Open(authorizeURL(apitest.DemoPartner, "scope", "profile email")), "decision", "allow")
+	a = wantOK(t, loginIssue(t, r, apitest.DemoPartner, exchange(wantCode(t, p))...))
+	if claim(t, a, "username") != authority.DemoUser || claim(t, a, "email") != "alice@example.com" {
+		t.Errorf("claims %v", apitest.Claims(t, a.Text("access_token")))
+	}
+}
+
+// TestPushedRequestsEnd does not let a browser prolong one.
+func TestPushedRequestsEnd(t *testing.T) {
+	r := single(t)
+	a := r.Post(t, "/oauth2/par", apitest.DemoWeb, "response_type", "code", "code_challenge", apitest.Challenge, "code_challenge_method", "S256")
+	uri := a.Text("request_uri")
+	form := url.Values{"client_id": {"demo-web"}, "request_uri": {uri}}
+	again := request{path: authorizePath, body: form.Encode()}.send(t, r.URL)
+	to, err := url.Parse(again.Header.Get("Location"))
+	if err != nil || to.Query().Get("request_uri") != uri {
+		t.Errorf("sent to %s with another request", to)
+	}
+	large := func(n int) []string {
+		pairs := []string{"response_type", "code", "code_challenge", apitest.Challenge, "code_challenge_method", "S256"}
+		for _, name := range []string{"state", "login_hint", "ui_locales", "acr_values"} {
+			pairs = append(pairs, name, strings.Repeat("é", n))
+		}
+		return pairs
+	}
+	if a := r.Post(t, "/oauth2/par", apitest.DemoWeb, large(500)...); a.Status != http.StatusCreated {
+		t.Errorf("a long request: %d %s", a.Status, a.Body)
+	}
+	wantError(t, r.Post(t, "/oauth2/par", apitest.DemoWeb, large(2000)...), http.StatusBadRequest, "invalid_request")
+}
+
+// TestSignInFromAnotherOrigin signs no browser in for a site that the client
+// does not know.
+func TestSignInFromAnotherOrigin(t *testing.T) {
+	r := single(t)
+	allowOrigin(t, r, "demo-web", "https://evil.example")
+	for origin, status := range map[string]int{"https://evil.example": http.StatusForbidden, apitest.Issuer: http.StatusOK, "": http.StatusOK} {
+		login := newLogin(t, r)
+		if origin != "" {
+			login.Header.Set("Origin", origin)
+		}
+		a := apitest.Do(t, login)
+		if a.Status != status || (a.Header.Get("Set-Cookie") != "") != (status == http.StatusOK) {
+			t.Errorf("from %q: %d, cookie %q", origin, a.Status, a.Header.Get("Set-Cookie"))
+		}
+	}
+}
+
+// TestPushingClientsPush everywhere.
+func TestPushingClientsPush(t *testing.T) {
+	r := single(t)
+	c := registerAs(t, r, "pushes", map[string]any{"require_pushed_authorization_requests": true})
+	wantLoginError(t, r.LoginAnswer(t, c, "read"), http.StatusBadRequest, "0")
 }

@@ -27,6 +27,20 @@ func (s *Server) bearer(c echo.Context) (jose.Claims, error) {
 	return claims, nil
 }
 
+// personBearer is bearer for what only the installation's own clients do in a
+// person's name: a token of another's opens no more than people agreed to.
+func (s *Server) personBearer(c echo.Context) (jose.Claims, error) {
+	claims, err := s.bearer(c)
+	if err != nil {
+		return claims, err
+	}
+	client, err := s.authority.Client(claims.ClientID)
+	if err != nil {
+		return claims, err
+	}
+	return claims, asError(rules.CheckFirstParty(client))
+}
+
 // bearerToken reads the token of Authorization headers. Another scheme is none:
 // here nobody is let in by it.
 func bearerToken(headers []string) (string, *rules.Refusal) {

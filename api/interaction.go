@@ -103,7 +103,7 @@ func (s *Server) resume(c echo.Context) error {
 
 // resumeAs goes on by way of the browser, which brings its new session.
 func (s *Server) resumeAs(c echo.Context, p authority.Pending, auth *authority.Authentication) error {
-	p.Session = auth.Session.ID
+	p.Session, p.SignedIn = auth.Session.ID, true
 	text, err := s.authority.SealPending(p)
 	if err != nil {
 		return err
@@ -150,6 +150,7 @@ func (s *Server) signInByPassword(c echo.Context) error {
 		user, err = s.authority.Login(c.Request().Context(), sent.Username, sent.Password, caller(c))
 	}
 	if err != nil {
+		s.refused(c, "login", false, err)
 		return s.formProblem(c, err, func(status int, problem pages.Problem) error {
 			return s.writeLogin(c, status, i, sent.Username, problem)
 		})
@@ -267,7 +268,9 @@ func (s *Server) showSelect(c echo.Context) error {
 // settle makes the request one that a page is shown for to who is signed in, so
 // that what they decide there is theirs.
 func (s *Server) settle(i interaction, auth *authority.Authentication) (interaction, error) {
-	i.pending.Session = auth.Session.ID
+	if i.pending.Session != auth.Session.ID {
+		i.pending.Session, i.pending.SignedIn = auth.Session.ID, false
+	}
 	var err error
 	i.text, err = s.authority.SealPending(i.pending)
 	return i, err
@@ -310,14 +313,15 @@ func (s *Server) showConsent(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	i.pending.Scope, i.pending.Audience = v.asked.Scope, v.asked.Audience
+	i.pending.Scope, i.pending.Audience, i.pending.Shown = v.asked.Scope, v.asked.Audience, true
 	if i, err = s.settle(i, v.auth); err != nil {
 		return err
 	}
 	return s.write(c, http.StatusOK, i.pending.UILocales, pages.Consent{
 		Form: s.form(c, i, consentPage), Client: i.shown(), Username: profile.Username,
-		Scopes:  slices.DeleteFunc(slices.Clone(v.asked.Scope), isRepeatedOffline(v.asked.Scope)),
-		Lasting: s.lasting(i.client, v.asked.Scope), RedirectURI: i.pending.Target,
+		Audiences: v.asked.Audience,
+		Scopes:    slices.DeleteFunc(slices.Clone(v.asked.Scope), isRepeatedOffline(v.asked.Scope)),
+		Lasting:   s.lasting(i.client, v.asked.Scope), RedirectURI: i.pending.Target,
 	})
 }
 
@@ -358,10 +362,13 @@ func (s *Server) consent(c echo.Context) error {
 	switch f.get("decision") {
 	case decisionAllow:
 		if err := s.authority.GiveConsent(c.Request().Context(), i.client, v.auth.User, v.asked, caller(c)); err != nil {
-			return err
+			return s.refuse(c, i.pending, i.client, err)
 		}
 		return s.complete(c, i.pending, i.client, v.auth)
 	case decisionDeny:
+		if err := s.authority.PendingUsed(c.Request().Context(), i.pending); err != nil {
+			return err
+		}
 		return s.refuse(c, i.pending, i.client, asError(&rules.Refusal{Reason: rules.AccessDenied, Detail: "by the person"}))
 	case decisionSwitch:
 		return s.ask(c, i.pending, rules.AskLogin)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/mail"
 	"net/url"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -145,6 +146,9 @@ func (s *Server) authorizationRequest(c echo.Context, f form) (authority.Authori
 	if request.Client, err = s.authority.FindClient(c.Request().Context(), id); err != nil {
 		return request, err
 	}
+	if request.Client.RequirePAR {
+		return request, asError(&rules.Refusal{Reason: rules.MissingParameter, Parameter: "request_uri", Detail: "the client pushes its requests"})
+	}
 	if refusal = rules.ParseChallenge(request.Challenge, f.get("code_challenge_method")); refusal != nil {
 		return request, asError(refusal)
 	}
@@ -226,6 +230,10 @@ func (s *Server) login(c echo.Context) (fold.User, error) {
 
 // answerSignedIn opens the browser's session, and answers with a code.
 func (s *Server) answerSignedIn(c echo.Context, r authority.AuthorizationRequest, state string, user fold.User) error {
+	if origin := c.Request().Header.Get(echo.HeaderOrigin); origin != "" && origin != s.ownOrigin && !slices.Contains(r.Client.AllowedOrigins, origin) {
+		// Another site must not sign a browser in as somebody it chose.
+		return asError(&rules.Refusal{Reason: forgedForm, Detail: "from an origin that the client does not allow"})
+	}
 	auth, err := s.signIn(c, user, authority.AMRPassword)
 	if err != nil {
 		return err

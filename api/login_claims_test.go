@@ -127,7 +127,7 @@ func TestLoginClaimsRepeat(t *testing.T) {
 // nothing else that the grant, the client and the request do not give.
 func TestLoginAudience(t *testing.T) {
 	r := single(t)
-	c := register(t, r, map[string]any{"audience": []string{api1, api2}})
+	c := register(t, r, map[string]any{"audience": []string{api1, api2}, "first_party": true})
 	x := exchanger(t, r, map[string]any{"audience": []string{api1}}, nil)
 	want := func(a apitest.Answer, audience ...string) apitest.Answer {
 		t.Helper()

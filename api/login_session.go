@@ -53,13 +53,14 @@ func (s *Server) codeBySession(c echo.Context) (location string, err error) {
 }
 
 // loginLogout signs the token's user out: with sessions=sso of the session that
-// the token comes from and of the browser's, with all of everything.
+// the token comes from and of the browser's, with all of everything. A browser
+// where somebody else is signed in keeps its session.
 func (s *Server) loginLogout(c echo.Context) error {
 	f, refusal := parseQuery(c.Request())
 	if refusal != nil {
 		return asError(refusal)
 	}
-	claims, err := s.bearer(c)
+	claims, err := s.personBearer(c)
 	if err != nil {
 		return err
 	}
@@ -67,42 +68,42 @@ func (s *Server) loginLogout(c echo.Context) error {
 	if refusal != nil {
 		return asError(refusal)
 	}
+	here, err := s.session(c)
+	if err != nil && !isNoSession(err) {
+		return err
+	}
+	ours := here == nil || here.User.ID == claims.User
 	switch sessions {
 	case "sso":
-		err = s.signOut(c, claims.User, claims.Session)
+		err = s.signOut(c, claims.Session)
 	case "all":
 		_, err = s.authority.CutOffUser(c.Request().Context(), claims.User, events.ReasonUserRequest, caller(c))
 	default:
 		err = asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "sessions"})
 	}
+	if err == nil && ours && here != nil {
+		err = s.authority.EndSession(c.Request().Context(), here, events.ReasonUserRequest, caller(c))
+	}
 	if err != nil {
 		return err
 	}
-	s.setCookie(c, sessionCookie, "", time.Unix(1, 0))
+	if ours {
+		s.setCookie(c, sessionCookie, "", time.Unix(1, 0))
+	}
 	return c.NoContent(http.StatusNoContent)
 }
 
-// signOut ends a session of a user, if there is one, and the browser's if it is
-// the same user's.
-func (s *Server) signOut(c echo.Context, user string, id events.SessionID) error {
-	ctx := c.Request().Context()
-	if !id.IsZero() {
-		auth, err := s.authority.SessionByID(ctx, id)
-		if err == nil {
-			err = s.authority.EndSession(ctx, auth, events.ReasonUserRequest, caller(c))
-		}
-		if err != nil && !isNoSession(err) {
-			return err
-		}
-	}
-	auth, err := s.session(c)
-	switch {
-	case isNoSession(err):
+// signOut ends a session, if there is one and it has not ended.
+func (s *Server) signOut(c echo.Context, id events.SessionID) error {
+	if id.IsZero() {
 		return nil
-	case err != nil:
+	}
+	auth, err := s.authority.SessionByID(c.Request().Context(), id)
+	if isNoSession(err) {
+		return nil
+	}
+	if err != nil {
 		return err
-	case auth.User.ID != user:
-		return nil
 	}
-	return s.authority.EndSession(ctx, auth, events.ReasonUserRequest, caller(c))
+	return s.authority.EndSession(c.Request().Context(), auth, events.ReasonUserRequest, caller(c))
 }

@@ -67,7 +67,7 @@ func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// secureHeaders go with every answer. There is nothing here to show in a page.
+// secureHeaders go with every answer. Pages have a policy of their own.
 func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()

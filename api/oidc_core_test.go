@@ -103,7 +103,7 @@ func TestIDToken(t *testing.T) {
 // and where the person signed in, and what the client asked with.
 func TestAuthenticationRequest(t *testing.T) {
 	r := single(t)
-	web := apitest.DemoWeb
+	web := apitest.DemoPartner
 	verifier := idVerifier(t, r, web, oidc.ES256)
 	v := r.NewVisitor(t)
 	ask := func(nonce string, pairs ...string) string {
@@ -140,7 +140,7 @@ func TestAuthenticationRequest(t *testing.T) {
 		t.Errorf("signed in again: %v, before %v", again, first)
 	}
 	pairwise := pairwiseClient(t, r, "a.example")
-	hidden := r.Exchange(t, pairwise, wantCode(t, v.Submit(v.Open(authorizeURL(pairwise, "scope", "openid")), "decision", "allow")))
+	hidden := r.Exchange(t, pairwise, wantCode(t, v.Open(authorizeURL(pairwise, "scope", "openid"))))
 	if id, claims := wantIDToken(t, idVerifier(t, r, pairwise, oidc.ES256), hidden); id.Subject == first["sub"] || len(id.Subject) != 43 {
 		t.Errorf("a pairwise client is told %v", claims)
 	}
@@ -181,7 +181,7 @@ func TestIDTokenIsForItsClientOnly(t *testing.T) {
 // request of OpenID Connect.
 func TestIDTokenWhereItIsAskedFor(t *testing.T) {
 	r := single(t)
-	web, spa := apitest.DemoWeb, apitest.DemoSPA
+	web, spa := apitest.DemoPartner, apitest.DemoSPA
 	for _, scope := range []string{"", "read", "profile email"} {
 		if a := r.Tokens(t, web, scope); a.Text("id_token") != "" || strings.Contains(a.Text("scope"), "openid") {
 			t.Errorf("scope %q: %s", scope, a.Body)

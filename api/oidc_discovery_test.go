@@ -116,7 +116,7 @@ func TestGoOIDC(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := oauth2.Config{
-		ClientID: apitest.DemoWeb.ID, ClientSecret: apitest.DemoWeb.Secret, Endpoint: provider.Endpoint(),
+		ClientID: apitest.DemoPartner.ID, ClientSecret: apitest.DemoPartner.Secret, Endpoint: provider.Endpoint(),
 		RedirectURL: authority.DemoRedirect, Scopes: []string{oidc.ScopeOpenID, "email", oidc.ScopeOfflineAccess},
 	}
 	verifier := oauth2.GenerateVerifier()
@@ -127,7 +127,7 @@ func TestGoOIDC(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := tokens.Extra("id_token").(string)
-	id, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: apitest.DemoWeb.ID}).Verify(ctx, text)
+	id, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: apitest.DemoPartner.ID}).Verify(ctx, text)
 	if err != nil || id.Nonce != "a-nonce" || id.VerifyAccessToken(tokens.AccessToken) != nil {
 		t.Fatalf("ID token %+v, %v", id, err)
 	}
@@ -141,7 +141,7 @@ func TestGoOIDC(t *testing.T) {
 func TestZitadelRelyingParty(t *testing.T) {
 	r := single(t)
 	c := issuerClient(t, r)
-	party, err := rp.NewRelyingPartyOIDC(t.Context(), apitest.Issuer, apitest.DemoWeb.ID, apitest.DemoWeb.Secret, authority.DemoRedirect,
+	party, err := rp.NewRelyingPartyOIDC(t.Context(), apitest.Issuer, apitest.DemoPartner.ID, apitest.DemoPartner.Secret, authority.DemoRedirect,
 		[]string{"openid", "profile", "offline_access"}, rp.WithHTTPClient(c), rp.WithVerifierOpts(rp.WithSupportedSigningAlgorithms("ES256")))
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 // pairwiseClient registers a relying party of a sector.
 func pairwiseClient(t testing.TB, r *apitest.Replica, sector string) apitest.Client {
 	t.Helper()
-	return relyingParty(t, r, map[string]any{"subject_type": "pairwise", "sector_identifier": sector})
+	return relyingParty(t, r, map[string]any{"subject_type": "pairwise", "sector_identifier": sector, "first_party": true})
 }
 
 const pairwiseScope = "openid profile email read offline_access"
@@ -59,7 +59,7 @@ func TestPairwise(t *testing.T) {
 	// What is told is the grant's, whatever becomes of the settings.
 	wantOK(t, r.Admin(t, http.MethodPut, "/clients/"+a.ID, map[string]any{
 		"grant_types": []string{"authorization_code", "refresh_token"}, "redirect_uris": []string{"http://127.0.0.1:9999/callback"},
-		"scope": strings.Fields(pairwiseScope)[:4],
+		"scope": strings.Fields(pairwiseScope)[:4], "first_party": true,
 	}))
 	wantSub(t, r, a, wantOK(t, r.Refresh(t, a, second.Text("refresh_token"))), sub)
 	if got := subject(t, r.Tokens(t, a, "read")); got != user {
@@ -187,7 +187,7 @@ func TestPairwiseExchange(t *testing.T) {
 // TestPairwiseLoginClaims are the person's, whom the sub does not tell.
 func TestPairwiseLoginClaims(t *testing.T) {
 	r := single(t)
-	c := relyingParty(t, r, map[string]any{"public": true, "password_login": true, "subject_type": "pairwise"})
+	c := relyingParty(t, r, map[string]any{"public": true, "password_login": true, "subject_type": "pairwise", "first_party": true})
 	a := wantOK(t, r.JSON(t, passwordPath+"?scope=openid&client_id="+c.ID, alice))
 	claims := apitest.Claims(t, a.Text("access_token"))
 	if claims["username"] != "alice" || claims["type"] != "user" || claims["usr"] == nil {

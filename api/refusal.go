@@ -127,6 +127,7 @@ var answers = map[rules.Reason]answer{
 	rules.ExchangeNotAllowed:   {http.StatusBadRequest, codeInvalidRequest, http.StatusUnprocessableEntity, "003-020", "the token may not be used like this"},
 	rules.TokenOfAnotherClient: {http.StatusBadRequest, codeInvalidRequest, http.StatusBadRequest, "010-023", "not a token of this client"},
 	rules.InvalidBearer:        {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the token is invalid, expired, revoked or not for this"},
+	rules.FirstPartyRequired:   {http.StatusForbidden, codeAccessDenied, http.StatusForbidden, "010-026", "only for the installation's own applications"},
 	rules.InsufficientScope:    {http.StatusForbidden, codeInsufficientScope, http.StatusForbidden, "010-026", "the token is not for this: it needs another scope"},
 	rules.BehindTheToken:       {http.StatusServiceUnavailable, codeUnavailable, http.StatusTeapot, "004-001", "try again in a moment"},
 	rules.AlreadyExists:        {http.StatusConflict, "already_exists", http.StatusUnprocessableEntity, "003-003", "already exists"},

@@ -261,7 +261,7 @@ func personRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 	unagreed := row(400, "consent_required", 401, "010-026")
 	cookie := sessionCookie(t, r.LoginAnswer(t, apitest.DemoSPA, "read"))
 	unagreed.login = func() apitest.Answer {
-		return browse(t, r.URL+ssoPath+"?"+apitest.CodeQuery("demo-web", "read").Encode(), cookie)
+		return browse(t, r.URL+ssoPath+"?"+apitest.CodeQuery("demo-partner", "read").Encode(), cookie)
 	}
 	return map[rules.Reason]told{
 		rules.LoginRequired:            row(400, "login_required", 401, "002-016"),
@@ -270,6 +270,7 @@ func personRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 		rules.AccessDenied:             row(403, "access_denied", 401, "010-026"),
 		authority.RequestExpired:       row(400, "invalid_request_uri", 400, "0"),
 		authority.RequestUsed:          row(400, "invalid_request_uri", 400, "0"),
+		rules.FirstPartyRequired:       row(403, "access_denied", 403, "010-026"),
 		"forged_form":                  row(403, "access_denied", 403, "010-026"),
 		"registration_closed":          row(403, "access_denied", 422, "003-020"),
 		"request_not_supported":        row(400, "request_not_supported", 400, "0"),

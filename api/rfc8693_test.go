@@ -28,7 +28,7 @@ func exchanger(t testing.TB, r *apitest.Replica, settings, policy map[string]any
 	t.Helper()
 	all := map[string]any{"impersonation": true, "delegation": true, "max_depth": 3}
 	maps.Copy(all, policy)
-	body := map[string]any{"grant_types": []string{exchangeGrant, "client_credentials"}, "token_exchange": all}
+	body := map[string]any{"grant_types": []string{exchangeGrant, "client_credentials"}, "token_exchange": all, "first_party": true}
 	maps.Copy(body, settings)
 	return register(t, r, body)
 }

@@ -64,7 +64,7 @@ func (h *haul) plant(name, secret string) {
 func (h *haul) took(a apitest.Answer) apitest.Answer {
 	h.Helper()
 	wantOK(h, a)
-	for _, name := range []string{"access_token", "refresh_token"} {
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if token := a.Text(name); token != "" {
 			h.plant(name, token)
 			// What proves it, without what may be told of it.
@@ -126,6 +126,7 @@ func (h *haul) succeed() {
 	h.failed(ssoAt(h, r, cookie, cookie))
 	h.failed(ssoAt(h, r, &http.Cookie{Name: cookie.Name, Value: cookie.Value + "A"}))
 	h.plant("password", bob["password"])
+	h.signIn()
 	made := register(h, r, map[string]any{"client_id": "planted"})
 	h.plant("client secret", made.Secret)
 	h.plant("client secret", r.Admin(h, http.MethodPost, "/clients/planted/secrets", nil).Text("secret"))
@@ -147,6 +148,25 @@ func (h *haul) device() {
 	allowDevice(h, signedIn(h, h.r), begun)
 	h.took(pollDevice(h, h.r, apitest.DemoCLI, begun))
 	h.failed(pollDevice(h, h.r, apitest.DemoCLI, begun))
+}
+
+// signIn goes by the pages, first with a wrong password.
+func (h *haul) signIn() {
+	h.Helper()
+	v := h.r.NewVisitor(h)
+	p := v.Open(authorizeURL(apitest.DemoPartner, "scope", "openid offline_access"))
+	h.plant("pending request", p.Fields.Get("request"))
+	h.plant("form token", p.Fields.Get("csrf"))
+	p = v.Submit(p, "username", "alice", "password", "planted-page-password")
+	h.plant("wrong password", "planted-page-password")
+	p = signIn(h, v, apitest.Page{Answer: apitest.Answer{Status: http.StatusOK, Header: p.Header, Body: p.Body}, URL: p.URL, Action: p.Action, Fields: p.Fields})
+	h.plant("pending request", p.Fields.Get("request"))
+	for _, c := range v.Cookies() {
+		h.plant(c.Name, c.Value)
+	}
+	code := wantCode(h, v.Submit(p, "decision", "allow"))
+	h.plant("code", code)
+	h.took(h.r.Exchange(h, apitest.DemoPartner, code))
 }
 
 // fail sends secrets to where they are wrong.

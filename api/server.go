@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"github.com/labstack/echo/v4"
@@ -28,18 +29,22 @@ type Server struct {
 	limits    limits
 	openAPI   openAPI
 	pages     *pages.Renderer
-	// origin refuses forms that other origins send.
-	origin *http.CrossOriginProtection
-	public *echo.Echo
-	admin  *echo.Echo
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	// origin refuses forms that other origins send than ownOrigin, the issuer's.
+	origin    *http.CrossOriginProtection
+	ownOrigin string
+	public    *echo.Echo
+	admin     *echo.Echo
+	stop      context.CancelFunc
+	done      sync.WaitGroup
 }
 
 // newServer follows the keys until Close, whatever becomes of ctx.
 func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) (*Server, error) {
 	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
-	s.pages, s.origin = r, http.NewCrossOriginProtection()
+	s.pages, s.origin, s.ownOrigin = r, http.NewCrossOriginProtection(), originOf(p.Settings.Issuer)
+	if err := s.origin.AddTrustedOrigin(s.ownOrigin); err != nil {
+		p.Logger.Warn("forms are taken from where they are served only", "error", err)
+	}
 	var err error
 	if s.openAPI, err = newOpenAPI(p.Settings.Issuer, s.basePath()); err != nil {
 		return nil, err
@@ -50,6 +55,15 @@ func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Man
 	s.publicRoutes(s.public)
 	s.adminRoutes(s.admin)
 	return s, nil
+}
+
+// originOf is the web origin of an address (RFC 6454 §6.2).
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // Close writes what refusals are not in the log yet and stops following it.

@@ -21,7 +21,7 @@ func userInfo(t testing.TB, r *apitest.Replica, method, token string) apitest.An
 // for of what is known.
 func TestUserInfo(t *testing.T) {
 	r := single(t)
-	c := relyingParty(t, r, map[string]any{"audience": []string{api1}})
+	c := relyingParty(t, r, map[string]any{"audience": []string{api1}, "first_party": true})
 	tokens := map[string]apitest.Answer{}
 	for _, scope := range []string{"openid", "openid profile", "openid email", "openid profile email read"} {
 		tokens[scope] = r.Tokens(t, c, scope)

@@ -45,7 +45,7 @@ func answerProfile(c echo.Context, sub string, p authority.Profile, err error) e
 
 // showMe answers a user's access token with the profile of its user.
 func (s *Server) showMe(c echo.Context) error {
-	claims, err := s.bearer(c)
+	claims, err := s.personBearer(c)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Server) showMe(c echo.Context) error {
 
 // changeMe changes what the body names of the profile, and answers with it.
 func (s *Server) changeMe(c echo.Context) error {
-	claims, err := s.bearer(c)
+	claims, err := s.personBearer(c)
 	if err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ type Client struct{ ID, Secret string }
 var (
 	DemoService = Client{"demo-service", authority.DemoServiceSecret}
 	DemoWeb     = Client{"demo-web", authority.DemoWebSecret}
+	DemoPartner = Client{"demo-partner", authority.DemoPartnerSecret}
 	DemoSPA     = Client{ID: "demo-spa"}
 	DemoCLI     = Client{ID: authority.DemoCLI}
 )

@@ -22,6 +22,8 @@ type AuthorizationRequest struct {
 	RedirectURI string
 	Scope       []string
 	Audience    []string
+	// Exact is as in rules.Authorization.
+	Exact bool
 	// Challenge is the PKCE S256 challenge, or empty.
 	Challenge string
 	// Nonce is for the ID token (OIDC Core §3.1.2.1), or empty.
@@ -40,7 +42,7 @@ type AuthorizationRequest struct {
 func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p events.Partition) rules.Authorization {
 	now := a.Feed.Now(p)
 	made := rules.Authorization{
-		Client: r.Client, User: auth.User, Scope: r.Scope, Audience: r.Audience, RedirectURI: r.RedirectURI,
+		Client: r.Client, User: auth.User, Scope: r.Scope, Audience: r.Audience, Exact: r.Exact, RedirectURI: r.RedirectURI,
 		Challenge: r.Challenge, Nonce: r.Nonce, AuthTime: now, AMR: []string{AMRPassword}, Now: now, Policy: a.policy(r.Client),
 	}
 	if made.Client.SubjectType == rules.SubjectPairwise {

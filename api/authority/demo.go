@@ -18,6 +18,7 @@ const (
 	DemoServiceSecret = "demo-service-secret"
 	DemoWebSecret     = "demo-web-secret"
 	DemoCLI           = "demo-cli"
+	DemoPartnerSecret = "demo-partner-secret"
 	DemoUser          = "alice"
 	DemoPassword      = "wonderland"
 )
@@ -38,7 +39,10 @@ func demoClients() []demoClient {
 			Name: "Demo service", GrantTypes: []string{rules.GrantClientCredentials}, Scope: scope, IntrospectAny: true,
 		}},
 		{"demo-web", DemoWebSecret, events.ClientSettings{
-			Name: "Demo web application", GrantTypes: code, RedirectURIs: []string{DemoRedirect}, Scope: people,
+			Name: "Demo web application", GrantTypes: code, RedirectURIs: []string{DemoRedirect}, Scope: people, FirstParty: true,
+		}},
+		{"demo-partner", DemoPartnerSecret, events.ClientSettings{
+			Name: "Demo partner", GrantTypes: code, RedirectURIs: []string{DemoRedirect}, Scope: people,
 		}},
 		{"demo-spa", "", events.ClientSettings{
 			Name: "Demo single-page application", Public: true, GrantTypes: code, RedirectURIs: []string{DemoRedirect},

@@ -26,22 +26,17 @@ type Logout struct {
 	// such, and State goes with them. Both may be empty.
 	Target string `json:"target,omitempty"`
 	State  string `json:"state,omitempty"`
-	// User and Session are whom the client showed that it means, if it did.
-	User      string           `json:"user,omitempty"`
+	// Session is the one that the client showed that it means, if it did.
 	Session   events.SessionID `json:"session,omitzero"`
 	UILocales string           `json:"ui_locales,omitempty"`
 	// Expires is in Unix seconds.
 	Expires int64 `json:"exp"`
 }
 
-// IsOf reports whether the client showed that it means who is signed in. An
-// older session of the same person's is not enough: the client may be over and
-// done with.
+// IsOf reports whether the client showed that it means the very session. That it
+// means the person is not enough: it may be over and done with.
 func (l Logout) IsOf(auth *Authentication) bool {
-	if !l.Session.IsZero() {
-		return l.Session == auth.Session.ID
-	}
-	return l.User != "" && l.User == auth.User.ID
+	return !l.Session.IsZero() && l.Session == auth.Session.ID
 }
 
 const logoutContext = "logout"
@@ -89,7 +84,7 @@ func (a *Authority) CheckLogout(ctx context.Context, r LogoutRequest) (Logout, e
 	if err != nil {
 		hint = jose.IDClaims{}
 	}
-	l.Client, l.User, l.Session = hint.ClientID, hint.Subject, hint.Session
+	l.Client, l.Session = hint.ClientID, hint.Session
 	switch {
 	case l.Client == "":
 		l.Client = r.Client
@@ -98,7 +93,12 @@ func (a *Authority) CheckLogout(ctx context.Context, r LogoutRequest) (Logout, e
 	}
 	var client fold.Client
 	if l.Client != "" {
-		if client, err = a.FindClient(ctx, l.Client); err != nil {
+		client, err = a.FindClient(ctx, l.Client)
+		if isRefusal(err, NoSuchClient) && hint.ClientID != "" && r.RedirectURI == "" {
+			// People sign out whatever became of the application that knew them.
+			l.Client, err = "", nil
+		}
+		if err != nil {
 			return Logout{}, err
 		}
 	}

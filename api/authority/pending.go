@@ -41,18 +41,24 @@ type Pending struct {
 	Nonce        string   `json:"nonce,omitempty"`
 	Scope        []string `json:"scope,omitempty"`
 	Audience     []string `json:"aud,omitempty"`
-	Challenge    string   `json:"challenge,omitempty"`
-	Prompt       []string `json:"prompt,omitempty"`
-	MaxAge       *int64   `json:"max_age,omitempty"`
-	LoginHint    string   `json:"login_hint,omitempty"`
-	UILocales    string   `json:"ui_locales,omitempty"`
-	ACRValues    []string `json:"acr_values,omitempty"`
+	// Shown says that Scope and Audience are what the person was shown.
+	Shown     bool     `json:"shown,omitempty"`
+	Challenge string   `json:"challenge,omitempty"`
+	Prompt    []string `json:"prompt,omitempty"`
+	MaxAge    *int64   `json:"max_age,omitempty"`
+	LoginHint string   `json:"login_hint,omitempty"`
+	UILocales string   `json:"ui_locales,omitempty"`
+	ACRValues []string `json:"acr_values,omitempty"`
 	// Subject is the sub of who the client says that it is about (id_token_hint),
 	// or empty.
 	Subject string `json:"sub,omitempty"`
 	// Session is the one that the person signed in to, or chose, for this
 	// request.
 	Session events.SessionID `json:"session,omitzero"`
+	// SignedIn says that they signed in to it for this request.
+	SignedIn bool `json:"signed_in,omitempty"`
+	// Pushed says that the client sent the request ahead.
+	Pushed bool `json:"pushed,omitempty"`
 	// Browser is a hash of the cookie of the only browser that may go on with the
 	// request; empty for a pushed one that none has come with yet.
 	Browser string `json:"browser,omitempty"`
@@ -62,10 +68,30 @@ type Pending struct {
 
 const pendingContext = "pending"
 
+// maxPending bounds the JSON of a request, so that its text fits the address of
+// a page, in bytes.
+const maxPending = 8 << 10
+
 // NewPending begins a request: it draws the grant, and ends in lifetime.
 func (a *Authority) NewPending(lifetime time.Duration) Pending {
-	id := a.newGrantID()
-	return Pending{Grant: id, Expires: a.Feed.Now(id.Partition()).Add(lifetime).Unix()}
+	return Pending{Grant: a.newGrantID(), Expires: a.PendingExpiry(lifetime)}
+}
+
+// PendingExpiry is the end of a request that waits from now on, in Unix seconds.
+func (a *Authority) PendingExpiry(lifetime time.Duration) int64 {
+	return a.Feed.Now(0).Add(lifetime).Unix()
+}
+
+// CheckPendingSize refuses a request that is too large to be kept by browsers.
+func (a *Authority) CheckPendingSize(p Pending) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encode pending request: %w", err)
+	}
+	if len(text) > maxPending {
+		return &rules.Refusal{Reason: rules.BadParameter, Detail: "the request is too large"}
+	}
+	return nil
 }
 
 // SealPending is the text that OpenPending reads.
@@ -108,7 +134,7 @@ func (a *Authority) OpenPending(text, browser string) (Pending, error) {
 	if p.Browser != browser {
 		return Pending{}, &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "another browser's"}
 	}
-	if a.Feed.Now(p.Grant.Partition()).Unix() >= p.Expires {
+	if a.Feed.Now(0).Unix() >= p.Expires {
 		return p, &rules.Refusal{Reason: RequestExpired, Parameter: "request", Detail: "expired"}
 	}
 	return p, nil

@@ -70,6 +70,8 @@ type Consent struct {
 	// Scopes are named as in a request; those that are not known here are shown
 	// as they are.
 	Scopes []string
+	// Audiences are where the access is for, none if that is here.
+	Audiences []string
 	Lasting
 	// RedirectURI is the client's; its host is shown.
 	RedirectURI string

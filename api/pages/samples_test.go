@@ -49,7 +49,7 @@ func samples() map[string]pages.Page {
 			Client: client, Username: "alice", Email: "alice@", LoginURL: "/login", MinPassword: 6,
 		},
 		"consent": pages.Consent{
-			Form: form, Client: client, Username: "alice", Scopes: scopes,
+			Form: form, Client: client, Username: "alice", Scopes: scopes, Audiences: []string{"https://mail.wonderland.example", "archive"},
 			Lasting: pages.Lasting{For: 30 * 24 * time.Hour}, RedirectURI: "https://post.wonderland.example/callback",
 		},
 		"consent-until": pages.Consent{

@@ -34,6 +34,7 @@ type texts struct {
 	RegisterTitle, RegisterFor, RegisterButton          string
 	LoginQuestion, LoginLink                            string
 	ConsentTitle, ConsentIntro, ConsentNothing          string
+	ConsentAudiences                                    string
 	LastsUntil, LastsFor, LastsUntilRevoked, RevokeHint string
 	GoesTo, GoesToDevice                                string
 	SelectTitle, SelectFor, SelectButton, SelectOther   string

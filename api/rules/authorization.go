@@ -26,9 +26,11 @@ const maxNonce = 512
 type Authorization struct {
 	Client fold.Client
 	User   fold.User
-	// Scope and Audience as asked for.
+	// Scope and Audience as asked for. Exact says that they are what the user was
+	// shown: an empty one is nothing, and no default takes its place.
 	Scope    []string
 	Audience []string
+	Exact    bool
 	// RedirectURI as asked for; empty if the request had none.
 	RedirectURI string
 	// Challenge is the PKCE S256 challenge, checked by ParseChallenge.
@@ -132,11 +134,21 @@ func (a Authorization) CheckCodeRequest() (asked Asked, refusal *Refusal) {
 	case len(a.Nonce) > maxNonce:
 		return asked, refuse(BadParameter, "nonce", "too long")
 	}
-	if asked.Scope, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
-		return asked, refusal
-	}
-	asked.Audience, refusal = narrowAudience(a.Client.Audience, a.Audience)
+	asked.Scope, asked.Audience, refusal = a.wanted()
 	return asked, refusal
+}
+
+// wanted is the scope and audience that would be granted.
+func (a Authorization) wanted() (scope, audience []string, refusal *Refusal) {
+	if len(a.Scope) > 0 || !a.Exact {
+		if scope, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
+			return nil, nil, refusal
+		}
+	}
+	if len(a.Audience) > 0 || !a.Exact {
+		audience, refusal = narrowAudience(a.Client.Audience, a.Audience)
+	}
+	return scope, audience, refusal
 }
 
 // OpenWithPassword opens a grant for a first-party public client that sent the
@@ -175,11 +187,7 @@ func CheckPasswordLogin(c fold.Client) *Refusal {
 }
 
 func (a Authorization) open() (*events.GrantOpened, *Refusal) {
-	scope, refusal := clientScope(a.Client.ClientSettings, a.Scope)
-	if refusal != nil {
-		return nil, refusal
-	}
-	audience, refusal := narrowAudience(a.Client.Audience, a.Audience)
+	scope, audience, refusal := a.wanted()
 	if refusal != nil {
 		return nil, refusal
 	}

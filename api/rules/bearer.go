@@ -1,6 +1,10 @@
 package rules
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/chancery-authority/chancery/projector/fold"
+)
 
 const (
 	// InvalidBearer refuses an access token that came with a request, in a header.
@@ -8,6 +12,8 @@ const (
 	// InsufficientScope refuses one that is in order, and not for this
 	// (RFC 6750 §3.1).
 	InsufficientScope Reason = "insufficient_scope"
+	// FirstPartyRequired refuses what only the installation's own clients may do.
+	FirstPartyRequired Reason = "first_party_required"
 )
 
 // CheckBearer decides whether an active access token opens what the authority
@@ -24,6 +30,27 @@ func CheckBearer(p Presented, issuer string) *Refusal {
 		return refuse(InvalidBearer, "", "made from another token")
 	}
 	return nil
+}
+
+// CheckFirstParty decides whether a client may do what people are not asked for:
+// read and change their record, and sign them out of everything.
+func CheckFirstParty(c fold.Client) *Refusal {
+	if !c.FirstParty {
+		return refuse(FirstPartyRequired, "", "of another party")
+	}
+	return nil
+}
+
+// TellsName and TellsEmail report whether a token with the Login API's claims
+// tells the person's name and address: to the installation's own clients, and to
+// others if people agreed to it.
+func TellsName(c fold.Client, scope []string) bool {
+	return c.FirstParty || slices.Contains(scope, ScopeProfile)
+}
+
+// TellsEmail is described at TellsName.
+func TellsEmail(c fold.Client, scope []string) bool {
+	return c.FirstParty || slices.Contains(scope, ScopeEmail)
 }
 
 // CheckUserInfo decides whether the scope of a user's access token opens the

@@ -31,7 +31,7 @@ func Prompts() []string { return []string{promptNone, promptLogin, promptConsent
 
 // ParsePrompt splits a prompt parameter. None stands alone.
 func ParsePrompt(s string) ([]string, *Refusal) {
-	prompts := strings.Fields(s)
+	prompts := slices.Compact(slices.Sorted(slices.Values(strings.Fields(s))))
 	for _, p := range prompts {
 		if !slices.Contains(Prompts(), p) {
 			return nil, refuse(BadParameter, "prompt", "not a known value")
@@ -62,8 +62,8 @@ type Visit struct {
 	// Session is the browser's and stands; zero for none.
 	Session fold.Session
 	// Settled says that the person signed in, or chose the account, for this
-	// very request.
-	Settled bool
+	// very request, and SignedIn that they signed in.
+	Settled, SignedIn bool
 	// Another says that the client means somebody else than the session's user
 	// (id_token_hint).
 	Another bool
@@ -95,7 +95,7 @@ func (v Visit) mustLogin() bool {
 	switch {
 	case !v.Session.Exists(), v.Another:
 		return true
-	case v.Settled: // or max_age=0 would ask for ever
+	case v.SignedIn: // or max_age=0 would ask for ever
 		return false
 	case slices.Contains(v.Prompt, promptLogin):
 		return true

@@ -44,7 +44,8 @@ func TestVisit(t *testing.T) {
 		{"another, chosen", rules.Visit{Session: session(9), Consented: true, Settled: true, Another: true}, rules.AskLogin, rules.LoginRequired},
 		{"young enough", rules.Visit{Session: session(9), Consented: true, MaxAge: age(9)}, "", ""},
 		{"too old", rules.Visit{Session: session(10), Consented: true, MaxAge: age(9)}, rules.AskLogin, rules.LoginRequired},
-		{"just signed in", rules.Visit{Session: session(1), Consented: true, MaxAge: age(0), Settled: true}, "", ""},
+		{"just signed in", rules.Visit{Session: session(1), Consented: true, MaxAge: age(0), Settled: true, SignedIn: true}, "", ""},
+		{"chosen, not signed in", rules.Visit{Session: session(10), Consented: true, MaxAge: age(9), Settled: true}, rules.AskLogin, rules.LoginRequired},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.visit.Now = at
@@ -71,7 +72,7 @@ func TestVisit(t *testing.T) {
 		{[]string{"login", "consent"}, false, rules.AskLogin},
 		{[]string{"select_account", "consent"}, true, rules.AskConsent},
 	} {
-		v := rules.Visit{Prompt: test.prompt, Session: session(9), Settled: test.settled, Consented: true, Now: at}
+		v := rules.Visit{Prompt: test.prompt, Session: session(9), Settled: test.settled, SignedIn: test.settled, Consented: true, Now: at}
 		if got, refusal := v.Next(); got != test.want || refusal != nil {
 			t.Errorf("prompt %v, settled %t: asks for %q, %v, want %q", test.prompt, test.settled, got, refusal, test.want)
 		}

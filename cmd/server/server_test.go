@@ -236,7 +236,7 @@ func TestDemoStaysOnLoopback(t *testing.T) {
 		c.Settings.Issuer = "https://auth.example"
 		change(&c)
 		err := New(c).Start(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "disable demo-service, demo-web, alice") {
+		if err == nil || !strings.Contains(err.Error(), "disable demo-service, demo-web, demo-partner, alice") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
