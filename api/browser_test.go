@@ -5,6 +5,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -81,4 +82,25 @@ func TestBrowserSignsIn(t *testing.T) {
 	if len(asked) > 0 {
 		t.Errorf("the pages ask others: %q", asked)
 	}
+}
+
+// TestBrowserConnectsADevice follows the link that a device shows.
+func TestBrowserConnectsADevice(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{OwnIssuer: true, Settings: patient})
+	tab := browser.Start(t).Open(t)
+	begun := beginDevice(t, r, apitest.DemoCLI)
+	tab.Goto(begun.Text("verification_uri_complete"))
+	tab.Fill("#username", "alice")
+	tab.Fill("#password", "wonderland")
+	tab.Click("button")
+	look(t, tab, "device-code")
+	tab.Click("button")
+	look(t, tab, "device-confirm")
+	if shown := tab.Text("main"); !strings.Contains(shown, begun.Text("user_code")) || !strings.Contains(shown, "Demo command line") {
+		t.Errorf("asked about %q", shown)
+	}
+	wantError(t, pollDevice(t, r, apitest.DemoCLI, begun), http.StatusBadRequest, "authorization_pending")
+	tab.Click(`button[value="allow"]`)
+	look(t, tab, "device-done")
+	wantOK(t, pollDevice(t, r, apitest.DemoCLI, begun))
 }

@@ -240,15 +240,75 @@ func TestDeviceExpiresAtThePage(t *testing.T) {
 	v := signedIn(t, r)
 	begun := beginDevice(t, r, apitest.DemoCLI)
 	p := confirm(t, v, begun.Text("user_code"))
-	expireDevice(t, node, begun.Text("user_code"))
+	changeDevice(t, node, begun, func(d *authority.Device) { d.Expires = time.Now().Add(-time.Second).Unix() })
 	wantPage(t, v.Submit(p, "decision", "allow"), http.StatusBadRequest, "This page is no longer open")
 	wantPage(t, v.Submit(p, "decision", "deny"), http.StatusBadRequest, "This page is no longer open")
 	wantPage(t, v.Submit(v.Open(devicePath), "user_code", begun.Text("user_code")), http.StatusUnprocessableEntity, "Connect a device")
 	wantError(t, pollDevice(t, r, apitest.DemoCLI, begun), http.StatusBadRequest, "authorization_pending")
 }
 
-// expireDevice changes the record of a request to one that is over.
-func expireDevice(t *testing.T, node *embeddedtest.Node, userCode string) {
+// TestDeviceAllowedByHalf has an answer that was kept, and no grant, as after a
+// crash: the device waits, and the same answer once more opens it.
+func TestDeviceAllowedByHalf(t *testing.T) {
+	node := embeddedtest.Single(t)
+	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
+	r.Seed(t)
+	v := signedIn(t, r)
+	alices := subject(t, r.Tokens(t, apitest.DemoSPA, "read"))
+	begun := beginDevice(t, r, apitest.DemoCLI)
+	p := confirm(t, v, begun.Text("user_code"))
+	changeDevice(t, node, begun, func(d *authority.Device) { d.Answer, d.User = "allowed", alices })
+	wantError(t, pollDevice(t, r, apitest.DemoCLI, begun), http.StatusBadRequest, "authorization_pending")
+	wantPage(t, v.Submit(p, "decision", "deny"), http.StatusBadRequest, "This page is no longer open")
+	wantPage(t, v.Submit(p, "decision", "allow"), http.StatusOK, "Your device is connected")
+	wantOK(t, pollDevice(t, r, apitest.DemoCLI, begun))
+}
+
+// TestDeviceWithoutItsRecord is one whose bucket was lost: a grant that was
+// opened is redeemed, and what waits goes on waiting.
+func TestDeviceWithoutItsRecord(t *testing.T) {
+	node := embeddedtest.Single(t)
+	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
+	r.Seed(t)
+	v := signedIn(t, r)
+	allowed, waiting := beginDevice(t, r, apitest.DemoCLI), beginDevice(t, r, apitest.DemoCLI)
+	allowDevice(t, v, allowed)
+	js, err := jetstream.New(node.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := js.Stream(t.Context(), "KV_MAIN_DEVICES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantOK(t, pollDevice(t, r, apitest.DemoCLI, allowed))
+	wantError(t, pollDevice(t, r, apitest.DemoCLI, waiting), http.StatusBadRequest, "authorization_pending")
+	wantPage(t, v.Submit(v.Open(devicePath), "user_code", waiting.Text("user_code")), http.StatusUnprocessableEntity, "Connect a device")
+}
+
+// TestDeviceAtAReplicaBehind polls where the read model stands still.
+func TestDeviceAtAReplicaBehind(t *testing.T) {
+	node := embeddedtest.Single(t)
+	ahead := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
+	ahead.Seed(t)
+	var gate apitest.Gate
+	behind := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, Gate: gate.Pass})
+	v := signedIn(t, ahead)
+	behind.WaitFolded(t)
+	gate.Shut()
+	begun := beginDevice(t, ahead, apitest.DemoCLI)
+	wantError(t, pollDevice(t, behind, apitest.DemoCLI, begun), http.StatusBadRequest, "authorization_pending")
+	allowDevice(t, v, begun)
+	wantOK(t, pollDevice(t, behind, apitest.DemoCLI, begun))
+	wantError(t, pollDevice(t, behind, apitest.DemoCLI, begun), http.StatusBadRequest, "invalid_grant")
+	wantError(t, pollDevice(t, ahead, apitest.DemoCLI, begun), http.StatusBadRequest, "invalid_grant")
+}
+
+// changeDevice changes the record of a request.
+func changeDevice(t *testing.T, node *embeddedtest.Node, begun apitest.Answer, change func(*authority.Device)) {
 	t.Helper()
 	js, err := jetstream.New(node.Conn())
 	if err != nil {
@@ -262,7 +322,7 @@ func expireDevice(t *testing.T, node *embeddedtest.Node, userCode string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, _ := secret.ParseUserCode(userCode)
+	code, _ := secret.ParseUserCode(begun.Text("user_code"))
 	name, sealer := secret.NewUserCodes(ring).Names(code)[0], ring.Sealer("device-request")
 	entry, err := kv.Get(t.Context(), name)
 	if err != nil {
@@ -276,7 +336,7 @@ func expireDevice(t *testing.T, node *embeddedtest.Node, userCode string) {
 	if err := json.Unmarshal(text, &request); err != nil {
 		t.Fatal(err)
 	}
-	request.Expires = time.Now().Add(-time.Second).Unix()
+	change(&request)
 	if text, err = json.Marshal(request); err != nil {
 		t.Fatal(err)
 	}
@@ -552,9 +612,8 @@ func TestDeviceWithAnothersClient(t *testing.T) {
 	})
 }
 
-// TestDeviceGrantIsOpenedOnce is what the log is asked for: a copy of the grant's
-// opening by anybody else is refused.
-func TestDeviceGrantIsOpenedOnce(t *testing.T) {
+// TestDeviceInTheLog looks at what the log has of a device.
+func TestDeviceInTheLog(t *testing.T) {
 	r := single(t)
 	v := signedIn(t, r)
 	begun := beginDevice(t, r, apitest.DemoCLI)

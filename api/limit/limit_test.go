@@ -253,3 +253,11 @@ func BenchmarkLimiter(b *testing.B) {
 		l.Address(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), start)
 	}
 }
+
+func TestInterval(t *testing.T) {
+	for text, want := range map[string]time.Duration{"0": 0, "12/m:2": 5 * time.Second, "2/s": 500 * time.Millisecond, "1/h": time.Hour} {
+		if got := rate(t, text).Interval(); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
