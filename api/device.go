@@ -173,8 +173,8 @@ func (s *Server) writeConfirm(c echo.Context, auth *authority.Authentication, re
 	return s.write(c, http.StatusOK, "", pages.DeviceConfirm{
 		Form:   pages.Form{Action: s.basePath() + confirmPage, Request: text, CSRF: s.csrf(c)},
 		Client: pages.Client{ID: client.ID, Name: client.Name}, Username: profile.Username, UserCode: code.String(),
-		Scopes:  slices.DeleteFunc(slices.Clone(request.Scope), isRepeatedOffline(request.Scope)),
-		Lasting: s.lasting(client, request.Scope),
+		Scopes:    slices.DeleteFunc(slices.Clone(request.Scope), isRepeatedOffline(request.Scope)),
+		Audiences: request.Audience, Lasting: s.lasting(client, request.Scope),
 	})
 }
 

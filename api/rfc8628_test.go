@@ -159,6 +159,23 @@ func TestDeviceDenied(t *testing.T) {
 	wantError(t, pollDevice(t, r, apitest.DemoCLI, begun), http.StatusBadRequest, "access_denied")
 }
 
+// TestDeviceAsksForNothing it may have, and gets no more, whatever the client may
+// have otherwise.
+func TestDeviceAsksForNothing(t *testing.T) {
+	r := single(t)
+	v := signedIn(t, r)
+	c := register(t, r, map[string]any{"grant_types": []string{rules.GrantDeviceCode}})
+	begun := wantOK(t, r.Post(t, deviceStartPath, c, "scope", "offline_access"))
+	p := confirm(t, v, begun.Text("user_code"))
+	if strings.Contains(string(p.Body), "<code>read</code>") {
+		t.Errorf("shown: %s", p.Body)
+	}
+	wantPage(t, v.Submit(p, "decision", "allow"), http.StatusOK, "Your device is connected")
+	if tokens := wantOK(t, pollDevice(t, r, c, begun)); tokens.Text("scope") != "" {
+		t.Errorf("tokens %s", tokens.Body)
+	}
+}
+
 func TestDeviceRequestIsRefused(t *testing.T) {
 	r := single(t)
 	for _, test := range []struct {

@@ -221,7 +221,7 @@ func (a *Authority) AllowDevice(ctx context.Context, code secret.UserCode, id ev
 	if err != nil {
 		return client, err
 	}
-	r := AuthorizationRequest{Client: client, Scope: found.Scope, Audience: found.Audience}
+	r := AuthorizationRequest{Client: client, Scope: found.Scope, Audience: found.Audience, Exact: true}
 	decision := a.authorization(r, auth, id.Partition())
 	asked, refusal := decision.CheckDeviceRequest()
 	if refusal != nil {

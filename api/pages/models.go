@@ -132,7 +132,8 @@ type DeviceConfirm struct {
 	Client   Client
 	Username string
 	UserCode string
-	Scopes   []string
+	// Scopes and Audiences are as in Consent.
+	Scopes, Audiences []string
 	Lasting
 }
 

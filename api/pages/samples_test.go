@@ -68,7 +68,7 @@ func samples() map[string]pages.Page {
 			Form:     pages.Form{Action: "/device", CSRF: "the-token", Problems: []pages.Problem{pages.CodeUnknown}},
 			UserCode: "WDJB-MJHX",
 		},
-		"device-confirm":         pages.DeviceConfirm{Form: own, Client: client, Username: "alice", UserCode: "WDJB-MJHT", Scopes: scopes},
+		"device-confirm":         pages.DeviceConfirm{Form: own, Client: client, Username: "alice", UserCode: "WDJB-MJHT", Scopes: scopes, Audiences: []string{"https://files.example"}},
 		"device-confirm-nothing": pages.DeviceConfirm{Form: own, Client: client, Username: "alice", UserCode: "WDJB-MJHT"},
 		"done-allowed":           pages.Done{Client: client, Allowed: true},
 		"done-denied":            pages.Done{Client: client},

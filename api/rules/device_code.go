@@ -18,10 +18,7 @@ func (a Authorization) CheckDeviceRequest() (asked Asked, refusal *Refusal) {
 	if refusal = CheckGrantType(a.Client, GrantDeviceCode); refusal != nil {
 		return asked, refusal
 	}
-	if asked.Scope, refusal = clientScope(a.Client.ClientSettings, a.Scope); refusal != nil {
-		return asked, refusal
-	}
-	asked.Audience, refusal = narrowAudience(a.Client.Audience, a.Audience)
+	asked.Scope, asked.Audience, refusal = a.wanted()
 	return asked, refusal
 }
 

@@ -124,6 +124,16 @@ func TestRedeemDeviceCode(t *testing.T) {
 	}
 }
 
+// TestDeviceGetsWhatWasShown and nothing, where that was nothing.
+func TestDeviceGetsWhatWasShown(t *testing.T) {
+	a := allowance(tv())
+	a.Exact = true
+	fact, refusal := rules.OpenWithDeviceCode(a, mint(), t0.Add(time.Minute))
+	if refusal != nil || len(fact.Scope) > 0 || len(fact.Audience) > 0 {
+		t.Errorf("opened %+v, %v", fact, refusal)
+	}
+}
+
 // TestDeviceCodeIsNoCode has neither endpoint of the one take the other.
 func TestDeviceCodeIsNoCode(t *testing.T) {
 	want(t, rules.RedeemCode(allowed(t, tv(), "read"), poll(tv(), t0).CodeExchange, mint()), "", rules.InvalidCode)
