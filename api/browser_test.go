@@ -12,6 +12,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/apitest"
 	"github.com/chancery-authority/chancery/api/apitest/browser"
+	"github.com/chancery-authority/chancery/api/authority"
 )
 
 // look keeps a picture of the page at the width of a desk and of a phone, and
@@ -103,4 +104,47 @@ func TestBrowserConnectsADevice(t *testing.T) {
 	tab.Click(`button[value="allow"]`)
 	look(t, tab, "device-done")
 	wantOK(t, pollDevice(t, r, apitest.DemoCLI, begun))
+}
+
+// TestBrowserSignsOut of everything, by the account page, and of the browser's
+// session, by the page that asks.
+func TestBrowserSignsOut(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{OwnIssuer: true, Settings: withRS256})
+	books := zitadelParty(t, r)
+	tab := browser.Start(t).Open(t)
+	signIn := func() {
+		t.Helper()
+		tab.Fill("#username", authority.DemoUser)
+		tab.Fill("#password", authority.DemoPassword)
+		tab.Click("button")
+	}
+	elsewhere := r.Tokens(t, apitest.DemoSPA, "read offline_access")
+
+	tab.Goto(books.URL + "/login")
+	signIn()
+	tab.Click(`button[value="allow"]`)
+	tab.Goto(r.URL + "/oauth2/account")
+	look(t, tab, "account")
+	tab.Click(`button[value="sign_out_everywhere"]`)
+	if r.Active(t, elsewhere.Text("access_token")) {
+		t.Error("what was issued elsewhere lives")
+	}
+	wantError(t, r.Refresh(t, apitest.DemoSPA, elsewhere.Text("refresh_token")), http.StatusBadRequest, "invalid_grant")
+	for _, address := range []string{r.URL + "/oauth2/account", books.URL + "/login"} {
+		if tab.Goto(address); !strings.HasPrefix(tab.URL(), r.URL+"/oauth2/login") {
+			t.Errorf("%s leads to %s, want to be asked to sign in", address, tab.URL())
+		}
+	}
+
+	signIn()
+	if shownAs(t, tab)["name"] != authority.DemoUser {
+		t.Error("the application does not know who it is")
+	}
+	tab.Goto(r.URL + "/oauth2/logout")
+	look(t, tab, "logout")
+	tab.Click(`button[value="sign_out"]`)
+	look(t, tab, "logged-out")
+	if tab.Goto(books.URL + "/login"); !strings.HasPrefix(tab.URL(), r.URL+"/oauth2/login") {
+		t.Errorf("at %s, want to be asked to sign in", tab.URL())
+	}
 }
