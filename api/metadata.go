@@ -35,11 +35,15 @@ type metadata struct {
 
 	UserInfoEndpoint string `json:"userinfo_endpoint"`
 	// EndSession is of OpenID Connect RP-Initiated Logout 1.0 §2.1.
-	EndSession   string   `json:"end_session_endpoint"`
-	Scopes       []string `json:"scopes_supported"`
-	Claims       []string `json:"claims_supported"`
-	SubjectTypes []string `json:"subject_types_supported"`
-	IDTokenAlgs  []string `json:"id_token_signing_alg_values_supported"`
+	EndSession string `json:"end_session_endpoint"`
+	// BackchannelLogout and BackchannelSession are of OpenID Connect Back-Channel
+	// Logout 1.0 §2.1.
+	BackchannelLogout  bool     `json:"backchannel_logout_supported"`
+	BackchannelSession bool     `json:"backchannel_logout_session_supported"`
+	Scopes             []string `json:"scopes_supported"`
+	Claims             []string `json:"claims_supported"`
+	SubjectTypes       []string `json:"subject_types_supported"`
+	IDTokenAlgs        []string `json:"id_token_signing_alg_values_supported"`
 	// What is not supported and would count as supported were it left out, or is
 	// often asked for.
 	ClaimsParameter     bool `json:"claims_parameter_supported"`
@@ -93,12 +97,13 @@ func (s *Server) newMetadata() metadata {
 		RevokeAuthMethods:     all,
 		ChallengeMethods:      []string{rules.ChallengeMethodS256},
 
-		UserInfoEndpoint: base + "/oauth2/userinfo",
-		EndSession:       base + logoutPage,
-		Scopes:           []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},
-		Claims:           supportedClaims(),
-		SubjectTypes:     []string{rules.SubjectPublic, rules.SubjectPairwise},
-		IDTokenAlgs:      s.parts.Settings.SigningAlgorithms,
+		UserInfoEndpoint:  base + "/oauth2/userinfo",
+		EndSession:        base + logoutPage,
+		BackchannelLogout: true, BackchannelSession: true,
+		Scopes:       []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},
+		Claims:       supportedClaims(),
+		SubjectTypes: []string{rules.SubjectPublic, rules.SubjectPairwise},
+		IDTokenAlgs:  s.parts.Settings.SigningAlgorithms,
 	}
 }
 

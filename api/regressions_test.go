@@ -117,6 +117,23 @@ func (m *readModel) Consents(ctx context.Context, user string) (projector.Consen
 	return local.Consents(ctx, user)
 }
 
+// Participants and UserParticipants are not counted: no request reads them.
+func (m *readModel) Participants(ctx context.Context, p events.Partition, id events.SessionID, after uint64) (projector.Participants, error) {
+	local := m.local.Load()
+	if local == nil {
+		return projector.Participants{}, projector.ErrUnavailable
+	}
+	return local.Participants(ctx, p, id, after)
+}
+
+func (m *readModel) UserParticipants(ctx context.Context, p events.Partition, user string, after uint64) (projector.Participants, error) {
+	local := m.local.Load()
+	if local == nil {
+		return projector.Participants{}, projector.ErrUnavailable
+	}
+	return local.UserParticipants(ctx, p, user, after)
+}
+
 func newReadModel(t *testing.T, node *embeddedtest.Node) *readModel {
 	t.Helper()
 	log, err := eventlog.Open(t.Context(), node.Conn(), eventlog.Config{Realm: events.DefaultRealm})

@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/backchannel"
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/projector"
@@ -28,6 +29,7 @@ type Server struct {
 	feed      *projector.Feed
 	limits    limits
 	openAPI   openAPI
+	logouts   *backchannel.Deliverer
 	pages     *pages.Renderer
 	// origin refuses forms that other origins send than ownOrigin, the issuer's.
 	origin    *http.CrossOriginProtection
@@ -54,6 +56,10 @@ func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Man
 	s.public, s.admin = s.newEcho(), s.newEcho()
 	s.publicRoutes(s.public)
 	s.adminRoutes(s.admin)
+	s.logouts = backchannel.Start(ctx, backchannel.Config{
+		Issuer: p.Settings.Issuer, Log: p.Log, Reader: p.Reader, Feed: f, Sign: a.SignLogoutToken, Logger: p.Logger,
+		AllowPrivate: p.Settings.PrivateBackchannel(),
+	})
 	return s, nil
 }
 
@@ -66,9 +72,10 @@ func originOf(address string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// Close writes what refusals are not in the log yet and stops following it.
-// Answer nothing after it.
+// Close stops telling clients of the ends of sessions, writes what refusals are
+// not in the log yet and stops following it. Answer nothing after it.
 func (s *Server) Close() {
+	s.logouts.Close()
 	s.stop()
 	s.done.Wait()
 	s.authority.Close()

@@ -49,6 +49,8 @@ var decoders = map[string]func([]byte) (Fact, error){
 	GrantRevoked{}.Type():          decode[GrantRevoked],
 	SessionOpened{}.Type():         decode[SessionOpened],
 	SessionEnded{}.Type():          decode[SessionEnded],
+	LogoutDelivered{}.Type():       decode[LogoutDelivered],
+	LogoutFailed{}.Type():          decode[LogoutFailed],
 	AccessTokenIssued{}.Type():     decode[AccessTokenIssued],
 	TokenExchanged{}.Type():        decode[TokenExchanged],
 	AccessTokenRevoked{}.Type():    decode[AccessTokenRevoked],

@@ -80,6 +80,9 @@ type GrantOpened struct {
 	Issued      *Issuance `json:"issued,omitempty"`
 	// Session is the session that the user authorized the client in, if any.
 	Session SessionID `json:"session,omitzero"`
+	// SessionExpires, in Unix seconds, is when the session would expire. Until
+	// then it is known that the client took part in it.
+	SessionExpires int64 `json:"session_exp,omitempty"`
 	// ACR is the level of the authentication, where one is claimed, and Nonce
 	// what ties the first ID token to the client's request (OIDC Core §2).
 	ACR   string `json:"acr,omitempty"`
@@ -245,6 +248,34 @@ type SessionEnded struct {
 // Type is session.ended.v1.
 func (SessionEnded) Type() string { return "session.ended.v1" }
 
+// A LogoutOutcome is how it went to tell a client that a session has ended
+// (OpenID Connect Back-Channel Logout 1.0 §2.5).
+type LogoutOutcome struct {
+	Session SessionID `json:"session"`
+	Client  string    `json:"client"`
+	User    string    `json:"user"`
+	// Attempts is how often the end of the session had come up for delivery by
+	// then. Status is the client's last answer, 0 if there was none.
+	Attempts uint64 `json:"attempts"`
+	Status   int    `json:"status,omitempty"`
+	// Until, in Unix seconds, is when the session would have expired and the
+	// outcome stops to matter.
+	Until int64 `json:"until"`
+}
+
+// LogoutDelivered says that a client took the logout token of a session.
+type LogoutDelivered struct{ LogoutOutcome }
+
+// Type is logout.delivered.v1.
+func (LogoutDelivered) Type() string { return "logout.delivered.v1" }
+
+// LogoutFailed says that a client was given up: it would not take the logout
+// token of a session.
+type LogoutFailed struct{ LogoutOutcome }
+
+// Type is logout.failed.v1.
+func (LogoutFailed) Type() string { return "logout.failed.v1" }
+
 // AccessTokenRevoked ends one access token and leaves its grant alone. It is
 // stored where every replica follows it.
 type AccessTokenRevoked struct {
@@ -348,6 +379,12 @@ type ClientSettings struct {
 	// PostLogoutRedirectURIs are where people may be sent once they have signed
 	// out (OpenID Connect RP-Initiated Logout 1.0 §3.1).
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	// BackchannelLogoutURI is told when a session that the client took part in
+	// ends, empty for a client that does not want to know (OpenID Connect
+	// Back-Channel Logout 1.0 §2.2). BackchannelLogoutSession says that it needs
+	// the sid, which every logout token has.
+	BackchannelLogoutURI     string `json:"backchannel_logout_uri,omitempty"`
+	BackchannelLogoutSession bool   `json:"backchannel_logout_session_required,omitempty"`
 
 	CodeLifetime            int64 `json:"code_lifetime,omitempty"`
 	AccessTokenLifetime     int64 `json:"access_token_lifetime,omitempty"`

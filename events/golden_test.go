@@ -56,6 +56,8 @@ func samples() map[string]events.Fact {
 			User: "u1", UserEpoch: 3, AuthTime: 1767323040, AMR: []string{"pwd"}, Expires: 1767409445, MACKey: 7,
 		},
 		events.SessionEnded{Session: grantID(), User: "u1", Reason: events.ReasonUserRequest, Until: 1767409445},
+		events.LogoutDelivered{LogoutOutcome: logoutOutcome()},
+		events.LogoutFailed{LogoutOutcome: logoutOutcome()},
 		events.AccessTokenIssued{
 			JTI: "jti-2", Client: "service", ClientEpoch: 1, Subject: "service", IssuedAt: 1767323045, Expires: 1767326645,
 			Scope: []string{"read"}, Audience: []string{"https://api.example"}, KID: "kid-1", Origin: "b3JpZ2lu",
@@ -126,6 +128,16 @@ func addLogout(byName map[string]events.Fact) {
 	registered.PostLogoutRedirectURIs = []string{"https://web.example/goodbye"}
 	byName["client.registered.v1+token_exchange+post_logout"] = registered
 	byName["client.updated.v1+token_exchange+post_logout"] = events.ClientUpdated{ClientSettings: registered.ClientSettings}
+	registered.BackchannelLogoutURI, registered.BackchannelLogoutSession = "https://web.example/logout", true
+	byName["client.registered.v1+token_exchange+post_logout+backchannel"] = registered
+	byName["client.updated.v1+token_exchange+post_logout+backchannel"] = events.ClientUpdated{ClientSettings: registered.ClientSettings}
+	opened := byName["grant.opened.v1+session+pairwise+device"].(events.GrantOpened)
+	opened.SessionExpires = 1767409445
+	byName["grant.opened.v1+session+session_exp"] = opened
+}
+
+func logoutOutcome() events.LogoutOutcome {
+	return events.LogoutOutcome{Session: grantID(), Client: "web", User: "u1", Attempts: 3, Status: 200, Until: 1767409445}
 }
 
 func addLoginClaims(byName map[string]events.Fact, opened events.GrantOpened, i events.Issuance) {
@@ -215,6 +227,8 @@ func sampleSubject(typ string) events.Subject {
 		return r.SessionSubject(grantID())
 	case kind == "request":
 		return r.RefusedSubject(0)
+	case kind == "logout":
+		return r.LogoutSubject(0)
 	default:
 		return r.GrantSubject(grantID())
 	}

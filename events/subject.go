@@ -104,6 +104,12 @@ func (r Realm) RefusedSubject(p Partition) Subject {
 	return Subject(string(r) + ".refused." + strconv.Itoa(int(p)))
 }
 
+// LogoutSubject holds how it went to tell clients of the ends of a partition's
+// sessions.
+func (r Realm) LogoutSubject(p Partition) Subject {
+	return Subject(string(r) + ".logout." + strconv.Itoa(int(p)))
+}
+
 // ClientSubject holds the registration of one client.
 func (r Realm) ClientSubject(client string) Subject { return Subject(string(r) + ".client." + client) }
 
@@ -139,6 +145,7 @@ func (r Realm) PartitionSubjects(p Partition) []string {
 		string(r) + ".issued." + n + ".*",
 		string(r) + ".revoked." + n,
 		string(r) + ".refused." + n,
+		string(r) + ".logout." + n,
 	}
 }
 
@@ -185,8 +192,8 @@ func (s Subject) Realm() Realm {
 }
 
 // Kind is the second token of the subject: grant, session, issued, revoked,
-// refused, client, user, consent, key or tick. It is empty for a text that is no subject
-// of ours.
+// refused, logout, client, user, consent, key or tick. It is empty for a text that
+// is no subject of ours.
 func (s Subject) Kind() string {
 	parts := strings.SplitN(string(s), ".", 3)
 	if len(parts) < 2 {
@@ -201,8 +208,8 @@ func (s Subject) ID() string {
 }
 
 // Guarded reports whether every append to s must state the sequence it was
-// decided on. Nothing is decided on what issued, revoked, refused and tick
-// hold, so they take plain appends.
+// decided on. Nothing is decided on what issued, revoked, refused, logout and
+// tick hold, so they take plain appends.
 func (s Subject) Guarded() bool {
 	switch s.Kind() {
 	case "grant", "session", "client", "user", "consent", "key":

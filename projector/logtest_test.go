@@ -16,10 +16,12 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // A history makes a partition's log as replicas would: everything it writes
 // can be folded. The same seed makes the same log.
 type history struct {
-	rnd     *rand.Rand
-	clock   time.Time
-	grants  []fold.Grant
-	entries []eventlog.Entry
+	rnd    *rand.Rand
+	clock  time.Time
+	grants []fold.Grant
+	// sessions are all that were opened.
+	sessions []events.SessionEnded
+	entries  []eventlog.Entry
 }
 
 func newHistory(seed uint64) *history {
@@ -60,6 +62,8 @@ func (h *history) step() {
 		})
 	case n < 33:
 		h.session()
+	case n < 34:
+		h.told()
 	case n < 35:
 		h.write(events.DefaultRealm.RefusedSubject(0), events.RequestRefused{What: "refresh_token", Reason: "invalid_refresh_token", Count: 3})
 	case n < 37:
@@ -74,9 +78,28 @@ func (h *history) session() {
 	id := h.grantID()
 	f := events.SessionOpened{User: fmt.Sprintf("user-%d", h.rnd.IntN(5)), Expires: h.clock.Unix() + int64(h.rnd.IntN(3600)), MACKey: 1}
 	h.write(events.DefaultRealm.SessionSubject(id), f)
+	ended := events.SessionEnded{Session: id, User: f.User, Until: f.Expires}
+	h.sessions = append(h.sessions, ended)
 	if h.rnd.IntN(2) == 0 {
-		h.write(events.DefaultRealm.RevokedSubject(0), events.SessionEnded{Session: id, User: f.User, Until: f.Expires})
+		h.write(events.DefaultRealm.RevokedSubject(0), ended)
 	}
+}
+
+// told tells a client of the end of a session, which may be long over, or tells
+// it again.
+func (h *history) told() {
+	if len(h.sessions) == 0 {
+		return
+	}
+	s := h.sessions[h.rnd.IntN(len(h.sessions))]
+	o := events.LogoutOutcome{
+		Session: s.Session, Client: fmt.Sprintf("client-%d", h.rnd.IntN(3)), User: s.User, Attempts: 1 + uint64(h.rnd.IntN(3)), Until: s.Until,
+	}
+	f := events.Fact(events.LogoutFailed{LogoutOutcome: o})
+	if o.Status = 200; h.rnd.IntN(2) == 0 {
+		f = events.LogoutDelivered{LogoutOutcome: o}
+	}
+	h.write(events.DefaultRealm.LogoutSubject(0), f)
 }
 
 func (h *history) grantID() events.GrantID {
@@ -91,6 +114,10 @@ func (h *history) open() {
 	f := events.GrantOpened{
 		Client: fmt.Sprintf("client-%d", h.rnd.IntN(3)), User: fmt.Sprintf("user-%d", h.rnd.IntN(5)),
 		Expires: h.clock.Unix() + int64(h.rnd.IntN(3600)), Refreshable: true,
+	}
+	if n := len(h.sessions); n > 0 && h.rnd.IntN(2) == 0 {
+		s := h.sessions[max(0, n-1-h.rnd.IntN(4))]
+		f.Session, f.SessionExpires, f.User = s.Session, s.Until, s.User
 	}
 	if issued := h.issuance(1, f.Expires); h.rnd.IntN(2) == 0 {
 		f.Issued = &issued

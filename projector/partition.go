@@ -15,8 +15,11 @@ import (
 func partitionModel() model {
 	return model{
 		schema: partitionSchema,
-		tables: []string{"grants", "sessions", "issued", "revocations"},
-		reads:  map[string]string{readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld},
+		tables: []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
+		reads: map[string]string{
+			readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld,
+			readParticipants: selectParticipants("session"), readUserParticipants: selectParticipants("user"),
+		},
 		begin: func(w *writer) changes {
 			return &partitionChanges{
 				w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
@@ -46,6 +49,19 @@ const (
 	newestHeld = ` ORDER BY rowid DESC LIMIT 200)) WHERE size <= 262144`
 )
 
+// selectParticipants is of one session, or of one user. Its second id is the
+// sequence to read on from.
+func selectParticipants(column string) string {
+	return `SELECT json_object(
+	  'position', (SELECT position FROM meta),
+	  'participants', json((SELECT json_group_array(json_object('seq', seq, 'session', session, 'client', client,
+	    'user', user, 'sub', subject, 'user_epoch', user_epoch, 'exp', expires))
+	    FROM (SELECT * FROM participants WHERE ` + column + ` = ?1 AND seq > ?2 ORDER BY seq LIMIT 500))),
+	  'logouts', json((SELECT json_group_array(json_object('seq', seq, 'session', session, 'client', client,
+	    'user', user, 'attempts', attempts, 'status', status, 'until', until, 'delivered', json(iif(delivered, 'true', 'false'))))
+	    FROM (SELECT * FROM logouts WHERE ` + column + ` = ?1 ORDER BY seq DESC LIMIT 2000))))`
+}
+
 // partitionChanges are those of one batch.
 //
 // Rows that are finished are deleted once, at the end, but the result is that
@@ -58,6 +74,9 @@ type partitionChanges struct {
 	sessions overlay[fold.Session]
 	issued   []fold.AccessToken
 	revoked  []fold.Revocation
+	// took is who took part in sessions, and told who was told of their ends.
+	took []fold.Participant
+	told []fold.Logout
 }
 
 func (c *partitionChanges) apply(ctx context.Context, r events.Recorded, clock time.Time) error {
@@ -79,6 +98,13 @@ func (c *partitionChanges) apply(ctx context.Context, r events.Recorded, clock t
 			c.revoked = append(c.revoked, revocation)
 		}
 		return err
+	case "logout":
+		told, err := fold.LoggedOut(r)
+		if err != nil {
+			return err
+		}
+		c.told = append(c.told, told)
+		return nil
 	case "refused":
 		// A refusal changes nothing. It is for the audit.
 		if _, ok := r.Fact.(events.RequestRefused); ok {
@@ -107,6 +133,9 @@ func (c *partitionChanges) applyGrant(ctx context.Context, r events.Recorded, cl
 	}
 	*row = before
 	row.put(next)
+	if p, ok := fold.Participates(r); ok {
+		c.took = append(c.took, p)
+	}
 	return nil
 }
 
@@ -147,6 +176,8 @@ func (c *partitionChanges) flush(ctx context.Context, clock time.Time) error {
 		c.sessions.flush(func(r *row[fold.Session], state []byte) error { return c.writeSession(ctx, r.state, state) }),
 		c.writeIssued(ctx),
 		c.writeRevoked(ctx),
+		c.writeParticipants(ctx),
+		c.writeLogouts(ctx),
 		c.deleteFinished(ctx, clock),
 	)
 }
@@ -216,6 +247,32 @@ func (c *partitionChanges) writeRevoked(ctx context.Context) error {
 	return nil
 }
 
+// writeParticipants keeps the newest of each.
+func (c *partitionChanges) writeParticipants(ctx context.Context) error {
+	for _, p := range c.took {
+		err := c.w.exec(ctx,
+			`INSERT OR REPLACE INTO participants (session, client, seq, user, subject, user_epoch, expires) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			p.Session.String(), p.Client, sequence(p.Seq), p.User, p.Subject, sequence(p.UserEpoch), p.Expires)
+		if err != nil {
+			return fmt.Errorf("write participant at sequence %d: %w", p.Seq, err)
+		}
+	}
+	return nil
+}
+
+// writeLogouts keeps the newest of each.
+func (c *partitionChanges) writeLogouts(ctx context.Context) error {
+	for _, l := range c.told {
+		err := c.w.exec(ctx,
+			`INSERT OR REPLACE INTO logouts (session, client, seq, user, delivered, attempts, status, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			l.Session.String(), l.Client, sequence(l.Seq), l.User, l.Delivered, sequence(l.Attempts), l.Status, l.Until)
+		if err != nil {
+			return fmt.Errorf("write logout at sequence %d: %w", l.Seq, err)
+		}
+	}
+	return nil
+}
+
 func (c *partitionChanges) deleteFinished(ctx context.Context, clock time.Time) error {
 	// The same as fold.Finished.
 	over := clock.Unix() - fold.Slack
@@ -226,6 +283,14 @@ func (c *partitionChanges) deleteFinished(ctx context.Context, clock time.Time) 
 		`DELETE FROM revocations WHERE until <= ?`,
 	} {
 		if err := c.w.exec(ctx, query, over); err != nil {
+			return fmt.Errorf("delete finished rows: %w", err)
+		}
+	}
+	for _, query := range []string{
+		`DELETE FROM participants WHERE expires <= ?`,
+		`DELETE FROM logouts WHERE until <= ?`,
+	} {
+		if err := c.w.exec(ctx, query, over-fold.LogoutReach); err != nil {
 			return fmt.Errorf("delete finished rows: %w", err)
 		}
 	}

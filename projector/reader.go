@@ -32,6 +32,24 @@ type Reader interface {
 	Held(ctx context.Context, p events.Partition, user, client string) (Held, error)
 	// Consents are what a user was asked for, those that were withdrawn too.
 	Consents(ctx context.Context, user string) (Consents, error)
+	// Participants are the clients that got grants of a partition in a session of
+	// any, and UserParticipants those of all of a user's sessions, from behind a
+	// sequence on.
+	Participants(ctx context.Context, p events.Partition, id events.SessionID, after uint64) (Participants, error)
+	UserParticipants(ctx context.Context, p events.Partition, user string, after uint64) (Participants, error)
+}
+
+// MaxParticipants is how many Participants has at most.
+const MaxParticipants = 500
+
+// Participants are clients that took part in sessions, ordered by sequence, no
+// more than MaxParticipants of them. Logouts are who was told of the ends of such
+// sessions of the partition, the newest 2,000. What was folded up to Position is
+// in both.
+type Participants struct {
+	Position     uint64             `json:"position"`
+	Participants []fold.Participant `json:"participants"`
+	Logouts      []fold.Logout      `json:"logouts"`
 }
 
 // MaxHeld is how many sessions, and how many grants, Held has at most. There may
@@ -61,6 +79,9 @@ const (
 	readSession  = "session"
 	readHeld     = "held"
 	readConsents = "consents"
+
+	readParticipants     = "participants"
+	readUserParticipants = "user_participants"
 )
 
 // A source reads what was folded from a stream as JSON, null or nil if there is
@@ -85,6 +106,10 @@ func validKey(at place, what, key string) bool {
 	case readHeld:
 		user, client, _ := strings.Cut(key, ".")
 		return events.ValidID(user) && (client == "" || events.ValidID(client))
+	case readParticipants, readUserParticipants:
+		id, after, _ := strings.Cut(key, ".")
+		_, err := strconv.ParseUint(after, 10, 63)
+		return events.ValidID(id) && err == nil
 	}
 	return events.ValidID(key)
 }
@@ -110,6 +135,20 @@ func (s states) Held(ctx context.Context, p events.Partition, user, client strin
 // Consents is described at Reader.
 func (s states) Consents(ctx context.Context, user string) (Consents, error) {
 	return readAll[Consents](ctx, s.source, registryPlace, readConsents, user)
+}
+
+// Participants is described at Reader.
+func (s states) Participants(ctx context.Context, p events.Partition, id events.SessionID, after uint64) (Participants, error) {
+	return s.participants(ctx, p, readParticipants, id.String(), after)
+}
+
+// UserParticipants is described at Reader.
+func (s states) UserParticipants(ctx context.Context, p events.Partition, user string, after uint64) (Participants, error) {
+	return s.participants(ctx, p, readUserParticipants, user, after)
+}
+
+func (s states) participants(ctx context.Context, p events.Partition, what, id string, after uint64) (Participants, error) {
+	return readAll[Participants](ctx, s.source, partitionPlace(p), what, id+"."+strconv.FormatUint(after, 10))
 }
 
 func readAll[S any](ctx context.Context, from source, at place, what, key string) (all S, err error) {

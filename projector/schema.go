@@ -2,7 +2,7 @@ package projector
 
 // modelVersion changes whenever a table or a fold does. A file of another
 // version is built again.
-const modelVersion = 5
+const modelVersion = 6
 
 // metaSchema is part of every file. The comments are for the operator who
 // asks SQLite for .schema.
@@ -71,7 +71,36 @@ CREATE TABLE revocations (
   until INTEGER NOT NULL, -- Unix seconds
   PRIMARY KEY (kind, id)
 ) STRICT;
-CREATE INDEX revocations_by_expiry ON revocations (until);`
+CREATE INDEX revocations_by_expiry ON revocations (until);
+
+-- clients that got a grant in a session of this or another partition
+CREATE TABLE participants (
+  session    TEXT NOT NULL,
+  client     TEXT NOT NULL,
+  seq        INTEGER NOT NULL, -- of its newest grant's opening
+  user       TEXT NOT NULL,
+  subject    TEXT NOT NULL,    -- what the client knows the user by
+  user_epoch INTEGER NOT NULL,
+  expires    INTEGER NOT NULL, -- of the session, Unix seconds; the row goes two hours later
+  PRIMARY KEY (session, client)
+) STRICT;
+CREATE INDEX participants_by_user ON participants (user);
+CREATE INDEX participants_by_expiry ON participants (expires);
+
+-- clients that were told that a session of this partition has ended, or given up
+CREATE TABLE logouts (
+  session   TEXT NOT NULL,
+  client    TEXT NOT NULL,
+  seq       INTEGER NOT NULL,
+  user      TEXT NOT NULL,
+  delivered INTEGER NOT NULL,
+  attempts  INTEGER NOT NULL,
+  status    INTEGER NOT NULL, -- of the client's last answer, 0 for none
+  until     INTEGER NOT NULL, -- end of the session, Unix seconds; the row goes two hours later
+  PRIMARY KEY (session, client)
+) STRICT;
+CREATE INDEX logouts_by_user ON logouts (user);
+CREATE INDEX logouts_by_expiry ON logouts (until);`
 
 const registrySchema = metaSchema + `
 CREATE TABLE clients (

@@ -49,6 +49,7 @@ func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p
 		made.Pairwise = a.SubjectOf(made.Client, made.User.ID)
 	}
 	if s := auth.Session; s.Exists() {
+		made.SessionExpires = s.Expires
 		made.Session, made.AuthTime, made.AMR, made.ACR = s.ID, time.Unix(s.AuthTime, 0), s.AMR, s.ACR
 	}
 	return made

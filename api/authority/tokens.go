@@ -129,19 +129,35 @@ func badCredential(err error, reason rules.Reason, parameter string, grant event
 
 // minting draws what new tokens of a client are made with.
 func (a *Authority) minting(c fold.Client, loginClaims bool) (rules.Minting, error) {
-	alg := c.SigningAlg
-	if alg == "" {
-		alg = a.SigningAlgs[0]
-	}
-	key, err := a.Keys.Signer(alg)
+	key, err := a.signer(c)
 	if err != nil {
-		return rules.Minting{}, unavailable("choose a signing key", err)
+		return rules.Minting{}, err
 	}
 	_, mac := a.Keys.MAC()
 	if mac == 0 {
 		return rules.Minting{}, unavailable("choose a MAC key", errors.New("none is active here"))
 	}
 	return rules.Minting{JTI: rand.Text(), KID: key.Public().ID, MACKey: mac, LoginClaims: loginClaims}, nil
+}
+
+// signer is the key that a client's new tokens are signed by.
+func (a *Authority) signer(c fold.Client) (jose.SigningKey, error) {
+	alg := c.SigningAlg
+	if alg == "" {
+		alg = a.SigningAlgs[0]
+	}
+	key, err := a.Keys.Signer(alg)
+	return key, wrapUnavailable("choose a signing key", err)
+}
+
+// SignLogoutToken signs what tells a client of the end of a session, as its ID
+// tokens are signed.
+func (a *Authority) SignLogoutToken(c fold.Client, claims jose.LogoutClaims) (string, error) {
+	key, err := a.signer(c)
+	if err != nil {
+		return "", err
+	}
+	return jose.SignLogoutToken(key, claims)
 }
 
 // render makes the tokens of an issuance. Everything in them comes from the

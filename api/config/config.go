@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ type Settings struct {
 	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets, passwords and device codes from one address, whoever's; 0 is no limit."`
 
 	Registration bool `default:"true" negatable:"" help:"Let people register themselves."`
+
+	AllowPrivateBackchannel bool `negatable:"" help:"Tell clients of the ends of sessions also at private, loopback and link-local addresses. An issuer on loopback does so in any case."`
 
 	TrustedProxies []netip.Prefix `name:"trusted-proxy" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. None by default."`
 }
@@ -94,6 +97,13 @@ func (s Settings) Policy() rules.Policy {
 		RetryWindow:     s.RetryWindow,
 		Session:         s.SessionLifetime,
 	}
+}
+
+// PrivateBackchannel reports whether clients may be told of the ends of sessions
+// at addresses that are not public.
+func (s Settings) PrivateBackchannel() bool {
+	u, err := url.Parse(s.Issuer)
+	return s.AllowPrivateBackchannel || err == nil && IsLoopback(u.Hostname())
 }
 
 // Check reports everything that is wrong, one line each, by the names of

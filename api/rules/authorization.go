@@ -44,10 +44,12 @@ type Authorization struct {
 	// Pairwise is the sub that the client is told instead of the user's id, or
 	// empty.
 	Pairwise string
-	// Session is the one that the user authorizes in, if any.
-	Session events.SessionID
-	Now     time.Time
-	Policy  Policy
+	// Session is the one that the user authorizes in, if any, and SessionExpires
+	// when that would end, in Unix seconds.
+	Session        events.SessionID
+	SessionExpires int64
+	Now            time.Time
+	Policy         Policy
 }
 
 // Redirect is the redirect URI in force: the one asked for if it is registered
@@ -195,20 +197,21 @@ func (a Authorization) open() (*events.GrantOpened, *Refusal) {
 		return nil, refuse(BadParameter, "nonce", "too long")
 	}
 	return &events.GrantOpened{
-		Client:      a.Client.ID,
-		User:        a.User.ID,
-		Scope:       scope,
-		Audience:    audience,
-		ClientEpoch: a.Client.Epoch,
-		UserEpoch:   a.User.Epoch,
-		AuthTime:    a.AuthTime.Unix(),
-		AMR:         a.AMR,
-		ACR:         a.ACR,
-		Nonce:       a.Nonce,
-		Pairwise:    a.Pairwise,
-		Expires:     a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
-		Refreshable: WantsRefresh(scope),
-		Session:     a.Session,
+		Client:         a.Client.ID,
+		User:           a.User.ID,
+		Scope:          scope,
+		Audience:       audience,
+		ClientEpoch:    a.Client.Epoch,
+		UserEpoch:      a.User.Epoch,
+		AuthTime:       a.AuthTime.Unix(),
+		AMR:            a.AMR,
+		ACR:            a.ACR,
+		Nonce:          a.Nonce,
+		Pairwise:       a.Pairwise,
+		Expires:        a.Now.Add(a.Policy.RefreshAbsolute).Unix(),
+		Refreshable:    WantsRefresh(scope),
+		Session:        a.Session,
+		SessionExpires: a.SessionExpires,
 	}, nil
 }
 

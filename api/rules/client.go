@@ -164,7 +164,7 @@ func looksLikeUserID(id string) bool {
 }
 
 func checkSettings(s events.ClientSettings, algs []string) *Refusal {
-	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkOrigins, checkSubjects, checkScopes, checkLifetimes}
+	checks := []func(events.ClientSettings) *Refusal{checkText, checkGrantTypes, checkExchangeSettings, checkRedirects, checkBackchannel, checkOrigins, checkSubjects, checkScopes, checkLifetimes}
 	for _, check := range checks {
 		if refusal := check(s); refusal != nil {
 			return refusal
@@ -179,8 +179,8 @@ func checkSettings(s events.ClientSettings, algs []string) *Refusal {
 func checkText(s events.ClientSettings) *Refusal {
 	lists := map[string][]string{
 		"client_name": {s.Name}, "grant_types": s.GrantTypes, "redirect_uris": s.RedirectURIs, "allowed_origins": s.AllowedOrigins, "sector_identifier": {s.SectorIdentifier},
-		"post_logout_redirect_uris": s.PostLogoutRedirectURIs,
-		"scope":                     s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
+		"post_logout_redirect_uris": s.PostLogoutRedirectURIs, "backchannel_logout_uri": {s.BackchannelLogoutURI},
+		"scope": s.Scope, "audience": s.Audience, "token_exchange.audiences": s.TokenExchange.Audiences,
 	}
 	for name, list := range lists {
 		if len(list) > maxListed || slices.ContainsFunc(list, func(t string) bool {
@@ -236,6 +236,23 @@ func checkRedirects(s events.ClientSettings) *Refusal {
 		if why := badRedirect(r); why != "" {
 			return refuse(BadParameter, "post_logout_redirect_uris", why)
 		}
+	}
+	return nil
+}
+
+// checkBackchannel is for an address that we connect to ourselves (OpenID
+// Connect Back-Channel Logout 1.0 §2.2).
+func checkBackchannel(s events.ClientSettings) *Refusal {
+	uri := s.BackchannelLogoutURI
+	switch {
+	case uri == "" && s.BackchannelLogoutSession:
+		return refuse(BadParameter, "backchannel_logout_session_required", "there is nowhere to tell of it")
+	case uri == "":
+		return nil
+	case badRedirect(uri) != "":
+		return refuse(BadParameter, "backchannel_logout_uri", badRedirect(uri))
+	case !strings.HasPrefix(uri, "https://") && !strings.HasPrefix(uri, "http://"):
+		return refuse(BadParameter, "backchannel_logout_uri", "want https, or http on a loopback address")
 	}
 	return nil
 }

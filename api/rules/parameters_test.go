@@ -199,7 +199,17 @@ func TestLogoutAddressesThatCanBeRegistered(t *testing.T) {
 		if (refusal == nil) != test.redirect || refusal != nil && refusal.Parameter != "post_logout_redirect_uris" {
 			t.Errorf("to be sent to %q: %v", test.uri, refusal)
 		}
+		s = web().ClientSettings
+		s.BackchannelLogoutURI, s.BackchannelLogoutSession = test.uri, true
+		_, refusal = rules.UpdateClient(web(), s, []string{"ES256"})
+		if (refusal == nil) != test.listen || refusal != nil && refusal.Parameter != "backchannel_logout_uri" {
+			t.Errorf("to be told at %q: %v", test.uri, refusal)
+		}
 	}
+	s := web().ClientSettings
+	s.BackchannelLogoutSession = true
+	_, refusal := rules.UpdateClient(web(), s, []string{"ES256"})
+	wantRefusal(t, refusal, rules.BadParameter)
 }
 
 func TestSecretsOverlapByTwo(t *testing.T) {

@@ -57,6 +57,7 @@ func (c client) print(t terminal) error {
 		{"grant types", cmp.Or(strings.Join(c.GrantTypes, " "), "-")},
 		{"redirect uris", cmp.Or(strings.Join(c.RedirectURIs, " "), "-")},
 		{"post-logout redirect uris", cmp.Or(strings.Join(c.PostLogoutRedirectURIs, " "), "-")},
+		{"back-channel logout uri", cmp.Or(c.BackchannelLogoutURI, "-")},
 		{"allowed origins", cmp.Or(strings.Join(c.AllowedOrigins, " "), "-")},
 		{"scope", cmp.Or(strings.Join(c.Scope, " "), "-")},
 		{"audience", cmp.Or(strings.Join(c.Audience, " "), "-")},

@@ -27,6 +27,9 @@ type clientFlags struct {
 	RequirePAR    *bool    `name:"require-par" negatable:"" help:"It must push its authorization requests (RFC 9126)."`
 	PasswordLogin *bool    `negatable:"" help:"It is first-party and may send a user's password."`
 
+	BackchannelLogoutURI     *string `name:"backchannel-logout-uri" placeholder:"URI" help:"Where it is told that a session has ended (OpenID Connect Back-Channel Logout); empty is nowhere."`
+	BackchannelLogoutSession *bool   `name:"backchannel-logout-session-required" negatable:"" help:"It needs the session's id there, which it always gets."`
+
 	Exchange exchangeFlags `embed:"" prefix:"exchange-"`
 
 	CodeLifetime        *time.Duration `placeholder:"TIME" help:"Life of its codes; 0 is the server's."`
@@ -71,6 +74,8 @@ func (f clientFlags) apply(s *events.ClientSettings) {
 	giveList(&s.GrantTypes, f.GrantType)
 	giveList(&s.RedirectURIs, f.RedirectURI)
 	giveList(&s.PostLogoutRedirectURIs, f.PostLogoutURI)
+	give(&s.BackchannelLogoutURI, f.BackchannelLogoutURI)
+	give(&s.BackchannelLogoutSession, f.BackchannelLogoutSession)
 	giveList(&s.AllowedOrigins, f.AllowedOrigin)
 	giveList(&s.Scope, f.Scope)
 	giveList(&s.Audience, f.Audience)

@@ -213,7 +213,7 @@ func (l *Log) route(s events.Subject) (*stream, error) {
 	case s == l.cfg.Realm.RegistryTickSubject():
 		return l.stream(registry)
 	case (kind == "grant" || kind == "session" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
-		(kind == "revoked" || kind == "refused") && len(parts) == 3:
+		(kind == "revoked" || kind == "refused" || kind == "logout") && len(parts) == 3:
 		return l.stream(strings.ToUpper(parts[0]) + "_EVENTS_" + parts[2])
 	}
 	return nil, fmt.Errorf("%.128q is no subject of the log", s)
