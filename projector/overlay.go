@@ -1,9 +1,12 @@
 package projector
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // An overlay is the rows of one table that a batch touches: each is read from
@@ -16,7 +19,10 @@ type overlay[S any] struct {
 }
 
 type row[S any] struct {
+	id    string
 	state S
+	// touched is the row's place in the order in which a batch came to its rows.
+	touched int
 	// stored says that the row is in the file.
 	stored bool
 	dirty  bool
@@ -35,7 +41,7 @@ func (o overlay[S]) get(ctx context.Context, id string) (*row[S], error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", id, err)
 	}
-	r := &row[S]{stored: state != nil}
+	r := &row[S]{id: id, stored: state != nil, touched: len(o.rows)}
 	if state != nil {
 		if err := json.Unmarshal(state, &r.state); err != nil {
 			return nil, fmt.Errorf("read %s: %w: %w", id, errDisposable, err)
@@ -48,18 +54,20 @@ func (o overlay[S]) get(ctx context.Context, id string) (*row[S], error) {
 // put makes s the state of the row.
 func (r *row[S]) put(s S) { r.state, r.dirty = s, true }
 
-// flush hands every changed row to write, with its state as JSON.
+// flush hands every changed row to write, with its state as JSON. New rows come
+// in the order of their events, so that a file's rows are in the log's order.
 func (o overlay[S]) flush(write func(r *row[S], state []byte) error) error {
-	for id, r := range o.rows {
+	inOrder := func(a, b *row[S]) int { return cmp.Compare(a.touched, b.touched) }
+	for _, r := range slices.SortedFunc(maps.Values(o.rows), inOrder) {
 		if !r.dirty {
 			continue
 		}
 		state, err := json.Marshal(r.state)
 		if err != nil {
-			return fmt.Errorf("encode %s: %w", id, err)
+			return fmt.Errorf("encode %s: %w", r.id, err)
 		}
 		if err := write(r, state); err != nil {
-			return fmt.Errorf("write %s: %w", id, err)
+			return fmt.Errorf("write %s: %w", r.id, err)
 		}
 	}
 	return nil

@@ -121,7 +121,7 @@ func (c *partitionChanges) applyGrant(ctx context.Context, r events.Recorded, cl
 	}
 	before := *row
 	if before.state.Exists() && fold.Finished(before.state.Expires, clock) {
-		before = grantRow{}
+		before = grantRow{id: row.id, touched: row.touched}
 	}
 	if !before.state.Exists() && isLate(r.Fact, clock) {
 		return nil
