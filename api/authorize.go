@@ -256,6 +256,10 @@ func (s *Server) proceed(c echo.Context, p authority.Pending, client fold.Client
 	switch {
 	case refusal != nil:
 		return s.refuse(c, p, client, refusal)
+	case next == rules.AskConsent && s.operatorPage(next) != "":
+		p = settled(p, visit.auth)
+		p.Scope, p.Audience, p.Shown = visit.asked.Scope, visit.asked.Audience, true
+		return s.ask(c, p, next)
 	case next != "":
 		return s.ask(c, p, next)
 	}
@@ -286,14 +290,22 @@ func (s *Server) visit(c echo.Context, p authority.Pending, client fold.Client) 
 	v.SignedIn = v.Settled && p.SignedIn
 	v.Another = p.Subject != "" && p.Subject != s.authority.SubjectOf(client, v.auth.User.ID)
 	v.Consented, err = s.authority.Consented(c.Request().Context(), client, v.auth.User.ID, v.asked)
+	v.Agreed = p.Agreed == v.auth.User.ID
 	return v, err
 }
 
-// ask sends the browser to one of our pages.
+// ask sends the browser to one of our pages, or to the operator's in its place.
 func (s *Server) ask(c echo.Context, p authority.Pending, next rules.Interaction) error {
 	text, err := s.authority.SealPending(p)
 	if err != nil {
 		return err
+	}
+	if page := s.operatorPage(next); page != "" {
+		location, err := withParameters(page, []pages.Field{{Name: "request", Value: text}})
+		if err != nil {
+			return err
+		}
+		return c.Redirect(http.StatusSeeOther, location)
 	}
 	page := map[rules.Interaction]string{rules.AskLogin: loginPage, rules.AskAccount: selectPage, rules.AskConsent: consentPage}[next]
 	return c.Redirect(http.StatusSeeOther, s.pageURL(page, text))

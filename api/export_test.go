@@ -70,6 +70,8 @@ func Shapes() map[string]reflect.Type {
 		"DeviceAnswer":  reflect.TypeFor[deviceAnswer](),
 		"UserInfo":      reflect.TypeFor[userInfo](),
 		"User":          reflect.TypeFor[userView](),
+		"Authorization": reflect.TypeFor[authorizationView](),
+		"SentBack":      reflect.TypeFor[sentBack](),
 		"UserAccount":   reflect.TypeFor[userAccount](),
 		"Session":       reflect.TypeFor[sessionView](),
 		"Grant":         reflect.TypeFor[fold.Grant](),

@@ -98,12 +98,37 @@ func (s *Server) resume(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	switch p := i.pending; {
+	case p.Rejected != nil:
+		return s.reject(c, p, i.client)
+	case p.Login != nil:
+		return s.enter(c, p)
+	}
 	return s.proceed(c, i.pending, i.client)
 }
 
-// resumeAs goes on by way of the browser, which brings its new session.
-func (s *Server) resumeAs(c echo.Context, p authority.Pending, auth *authority.Authentication) error {
-	p.Session, p.SignedIn = auth.Session.ID, true
+// reject ends a request as it was rejected.
+func (s *Server) reject(c echo.Context, p authority.Pending, client fold.Client) error {
+	if p.Return != "" {
+		return asError(&rules.Refusal{Reason: rules.AccessDenied, Detail: "rejected"})
+	}
+	if err := s.authority.PendingUsed(c.Request().Context(), p); err != nil {
+		return err
+	}
+	fields := []pages.Field{{Name: "error", Value: p.Rejected.Error}}
+	if text := p.Rejected.Description; text != "" {
+		fields = append(fields, pages.Field{Name: "error_description", Value: text})
+	}
+	return s.respond(c, p, client, fields...)
+}
+
+// enter signs in who was accepted for a request, and goes on by way of the
+// browser, which brings its new session.
+func (s *Server) enter(c echo.Context, p authority.Pending) error {
+	if err := s.signInAccepted(c, *p.Login); err != nil {
+		return err
+	}
+	p.Session, p.SignedIn, p.Login = p.Login.Session, true, nil
 	text, err := s.authority.SealPending(p)
 	if err != nil {
 		return err
@@ -120,6 +145,9 @@ func (s *Server) showLogin(c echo.Context) error {
 	i, err := s.shown(c)
 	if err != nil {
 		return err
+	}
+	if s.operatorPage(rules.AskLogin) != "" {
+		return s.ask(c, i.pending, rules.AskLogin)
 	}
 	return s.writeLogin(c, http.StatusOK, i, i.pending.LoginHint)
 }
@@ -142,6 +170,9 @@ func (s *Server) signInByPassword(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.operatorPage(rules.AskLogin) != "" { // there is more to sign in by than what we would ask for
+		return s.ask(c, i.pending, rules.AskLogin)
+	}
 	sent := credentials{Username: f.get("username"), Password: secret.New(f.get("password"))}
 	var user fold.User
 	if refusal := sent.check(); refusal != nil {
@@ -155,11 +186,7 @@ func (s *Server) signInByPassword(c echo.Context) error {
 			return s.writeLogin(c, status, i, sent.Username, problem)
 		})
 	}
-	auth, err := s.signIn(c, user, authority.AMRPassword)
-	if err != nil {
-		return err
-	}
-	return s.resumeAs(c, i.pending, auth)
+	return s.enter(c, s.authority.AcceptLogin(i.pending, user, authority.Login{AMR: []string{authority.AMRPassword}}))
 }
 
 // formProblem shows a form again for what a person can put right in it.
@@ -207,13 +234,19 @@ func (s *Server) showRegister(c echo.Context) error {
 }
 
 func (s *Server) writeRegister(c echo.Context, status int, i interaction, sent credentials, problems ...pages.Problem) error {
-	if !s.parts.Settings.Registration {
+	if !s.registersAtPages() {
 		return asError(&rules.Refusal{Reason: registrationClosed})
 	}
 	return s.write(c, status, i.pending.UILocales, pages.Register{
 		Form: s.form(c, i, registerPage, problems...), Client: i.shown(),
 		Username: sent.Username, Email: sent.Email, LoginURL: s.pageURL(loginPage, i.text), MinPassword: minPassword,
 	})
+}
+
+// registersAtPages reports whether our pages take registrations. With a sign-in
+// page of the operator's they do not.
+func (s *Server) registersAtPages() bool {
+	return s.parts.Settings.Registration && s.operatorPage(rules.AskLogin) == ""
 }
 
 // signInAsNew registers who sent the form of showRegister.
@@ -226,6 +259,9 @@ func (s *Server) signInAsNew(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if !s.registersAtPages() {
+		return asError(&rules.Refusal{Reason: registrationClosed})
+	}
 	sent := credentials{Username: f.get("username"), Email: f.get("email"), Password: secret.New(f.get("password"))}
 	user, err := s.register(c, sent)
 	if err != nil {
@@ -233,11 +269,7 @@ func (s *Server) signInAsNew(c echo.Context) error {
 			return s.writeRegister(c, status, i, sent, problem)
 		})
 	}
-	auth, err := s.signIn(c, user, authority.AMRPassword)
-	if err != nil {
-		return err
-	}
-	return s.resumeAs(c, i.pending, auth)
+	return s.enter(c, s.authority.AcceptLogin(i.pending, user, authority.Login{AMR: []string{authority.AMRPassword}}))
 }
 
 // showSelect asks whether to go on as who is signed in.
@@ -268,12 +300,17 @@ func (s *Server) showSelect(c echo.Context) error {
 // settle makes the request one that a page is shown for to who is signed in, so
 // that what they decide there is theirs.
 func (s *Server) settle(i interaction, auth *authority.Authentication) (interaction, error) {
-	if i.pending.Session != auth.Session.ID {
-		i.pending.Session, i.pending.SignedIn = auth.Session.ID, false
-	}
+	i.pending = settled(i.pending, auth)
 	var err error
 	i.text, err = s.authority.SealPending(i.pending)
 	return i, err
+}
+
+func settled(p authority.Pending, auth *authority.Authentication) authority.Pending {
+	if p.Session != auth.Session.ID {
+		p.Session, p.SignedIn = auth.Session.ID, false
+	}
+	return p
 }
 
 // selectAccount goes on as who is signed in, or lets another one sign in.
@@ -306,7 +343,7 @@ func (s *Server) showConsent(c echo.Context) error {
 	if err != nil {
 		return s.refuse(c, i.pending, i.client, err)
 	}
-	if next, _ := v.Next(); next != rules.AskConsent {
+	if next, _ := v.Next(); next != rules.AskConsent || s.operatorPage(next) != "" {
 		return s.proceed(c, i.pending, i.client)
 	}
 	profile, err := s.authority.Profile(c.Request().Context(), v.auth.User.ID)
@@ -356,15 +393,16 @@ func (s *Server) consent(c echo.Context) error {
 		return s.refuse(c, i.pending, i.client, err)
 	}
 	next, _ := v.Next()
-	if next != rules.AskConsent && next != "" || !v.Settled {
+	if next != rules.AskConsent && next != "" || !v.Settled || s.operatorPage(next) != "" {
 		return s.proceed(c, i.pending, i.client)
 	}
 	switch f.get("decision") {
 	case decisionAllow:
-		if err := s.authority.GiveConsent(c.Request().Context(), i.client, v.auth.User, v.asked, caller(c)); err != nil {
+		p, err := s.authority.AcceptConsent(c.Request().Context(), i.pending, i.client, v.auth.User, v.asked, caller(c))
+		if err != nil {
 			return s.refuse(c, i.pending, i.client, err)
 		}
-		return s.complete(c, i.pending, i.client, v.auth)
+		return s.complete(c, p, i.client, v.auth)
 	case decisionDeny:
 		if err := s.authority.PendingUsed(c.Request().Context(), i.pending); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
@@ -123,6 +124,11 @@ func (p *placeholders) make(name string) {
 		p.known[name] = register(t, r, map[string]any{}).ID
 	case "user":
 		p.known[name] = p.newUser(p.get("username"))
+	case "signed_in_pending":
+		v := r.NewVisitor(t)
+		page := v.Submit(v.Open(authorizeURL(register(t, r, map[string]any{}))), "username", authority.DemoUser, "password", authority.DemoPassword)
+		wantPage(t, page, http.StatusOK, "Allow access?")
+		p.known[name] = page.Fields.Get("request")
 	case "session_id":
 		p.get("user")
 		embeddedtest.Eventually(t, "the session to be listed", func() bool {

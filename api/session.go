@@ -24,7 +24,31 @@ func (s *Server) signIn(c echo.Context, user fold.User, methods ...string) (*aut
 	if err != nil {
 		return nil, err
 	}
-	s.setCookie(c, sessionCookie, text, time.Unix(auth.Session.Expires, 0))
+	s.signedIn(c, text, time.Unix(auth.Session.Expires, 0))
+	return auth, nil
+}
+
+// signInAccepted opens the session of a login that was accepted.
+func (s *Server) signInAccepted(c echo.Context, l authority.AcceptedLogin) error {
+	if current, err := s.session(c); err == nil && current.Session.ID == l.Session {
+		return nil // the person has loaded the page again
+	}
+	auth, text, err := s.authority.SignInAccepted(c.Request().Context(), l, caller(c))
+	if err != nil {
+		return err
+	}
+	expires := time.Unix(auth.Session.Expires, 0)
+	if l.Forget {
+		expires = time.Time{}
+	}
+	s.signedIn(c, text, expires)
+	return nil
+}
+
+// signedIn gives a browser its new session and ends the one that it came with.
+func (s *Server) signedIn(c echo.Context, text string, expires time.Time) {
+	ctx := c.Request().Context()
+	s.setCookie(c, sessionCookie, text, expires)
 	before, err := s.session(c)
 	if err == nil {
 		err = s.authority.EndSession(ctx, before, events.ReasonSignedInAgain, caller(c))
@@ -32,7 +56,6 @@ func (s *Server) signIn(c echo.Context, user fold.User, methods ...string) (*aut
 	if err != nil && !isNoSession(err) {
 		s.parts.Logger.Warn("the session before was not ended", "request", requestID(c), "error", err)
 	}
-	return auth, nil
 }
 
 // session is who is signed in at the browser. The refusal is

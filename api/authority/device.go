@@ -244,6 +244,9 @@ func (a *Authority) AllowDevice(ctx context.Context, code secret.UserCode, id ev
 	if errors.Is(err, eventlog.ErrConflict) { // opened before, by the same answer
 		err = nil
 	}
+	if err == nil {
+		err = a.stillConsented(ctx, id, AuthorizationRequest{Client: client, Caller: caller}, auth.User, *fact)
+	}
 	return client, err
 }
 

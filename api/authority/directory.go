@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,35 @@ func (a *Authority) Register(ctx context.Context, r Registration, caller Caller)
 		return fold.User{}, unavailable("write the person's record", err)
 	}
 	return a.registered(ctx, id, public, r.ByAdmin, caller)
+}
+
+// registerSubject makes a user of an id that is an operator's own. Of several who
+// do it at once one registers, and all get that user.
+func (a *Authority) registerSubject(ctx context.Context, id string, claims PersonClaims, caller Caller) (fold.User, error) {
+	if c, err := a.client(ctx, id); err != nil || c.Exists() {
+		return fold.User{}, cmp.Or[error](err, &rules.Refusal{Reason: rules.Conflict, Parameter: "subject", Detail: "a client's id"})
+	}
+	public, private, err := a.newOriginKey(id)
+	if err != nil {
+		return fold.User{}, err
+	}
+	record := person{Username: cmp.Or(claims.Username, id), OriginKey: private}
+	claims.tell(&record)
+	err = a.records.create(ctx, id, record)
+	if errors.Is(err, jetstream.ErrKeyExists) { // of another replica, or of a crash
+		var key secret.OriginKey
+		if key, err = a.originKey(ctx, id); err == nil {
+			public = key.Public()
+		}
+	}
+	if err != nil {
+		return fold.User{}, unavailable("write the person's record", err)
+	}
+	u, err := a.registered(ctx, id, public, true, caller)
+	if errors.Is(err, eventlog.ErrConflict) {
+		return a.User(ctx, id)
+	}
+	return u, err
 }
 
 // registered makes the person of a record a user. The origin of an

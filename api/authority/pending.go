@@ -59,6 +59,12 @@ type Pending struct {
 	SignedIn bool `json:"signed_in,omitempty"`
 	// Pushed says that the client sent the request ahead.
 	Pushed bool `json:"pushed,omitempty"`
+	// Login is who was accepted as the person and is not signed in yet, Agreed the
+	// user who agreed to this very request, and Rejected the error that it is to
+	// end with.
+	Login    *AcceptedLogin `json:"login,omitempty"`
+	Agreed   string         `json:"agreed,omitempty"`
+	Rejected *Rejection     `json:"rejected,omitempty"`
 	// Browser is a hash of the cookie of the only browser that may go on with the
 	// request; empty for a pushed one that none has come with yet.
 	Browser string `json:"browser,omitempty"`

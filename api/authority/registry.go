@@ -70,6 +70,9 @@ func (a *Authority) RegisterClient(ctx context.Context, id string, s events.Clie
 	if _, ok := a.Feed.Client(id); ok {
 		return fold.Client{}, secret.Secret{}, &rules.Refusal{Reason: rules.AlreadyExists, Parameter: "client_id"}
 	}
+	if _, ok := a.Feed.User(id); ok { // a sub must not be anybody else's client_id (RFC 9068 §5)
+		return fold.Client{}, secret.Secret{}, &rules.Refusal{Reason: rules.BadParameter, Parameter: "client_id", Detail: "a user's id"}
+	}
 	text, added := a.newSecret(id, given)
 	originKey, private, err := a.newOriginKey(id)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chancery-authority/chancery/api/credential"
 	"github.com/chancery-authority/chancery/api/rules"
@@ -21,15 +22,25 @@ type Authentication struct {
 }
 
 // OpenSession signs in a user who has just proved to be that one, by the
-// methods of amr and to the level of acr, which is empty where none is claimed. The text proves the session from now on; only the user's
-// browser may hold it.
+// methods of amr and to the level of acr, which is empty where none is claimed.
+// The text proves the session from now on; only the user's browser may hold it.
 func (a *Authority) OpenSession(ctx context.Context, u fold.User, amr []string, acr string, caller Caller) (auth *Authentication, text string, err error) {
 	id := a.newGrantID()
+	auth, text, err = a.openSession(ctx, id, u, amr, acr, a.Feed.Now(id.Partition()), caller)
+	if errors.Is(err, eventlog.ErrConflict) {
+		return nil, "", fmt.Errorf("open session: id %s drawn twice: %w", id, err)
+	}
+	return auth, text, err
+}
+
+// openSession is OpenSession under an id, of who authenticated at a time. The
+// error is eventlog.ErrConflict if it was opened before.
+func (a *Authority) openSession(ctx context.Context, id events.SessionID, u fold.User, amr []string, acr string, at time.Time, caller Caller) (auth *Authentication, text string, err error) {
 	ring, mac := a.Keys.MAC()
 	if mac == 0 {
 		return nil, "", unavailable("choose a MAC key", errors.New("none is active here"))
 	}
-	fact := rules.OpenSession(u, amr, acr, a.Policy, mac, a.Feed.Now(id.Partition()))
+	fact := rules.OpenSession(u, amr, acr, a.Policy, mac, at)
 	text, err = ring.Render(credential.Session, credential.Claims{Grant: id, Expires: fact.Expires, MACKey: mac})
 	if err != nil {
 		return nil, "", fmt.Errorf("render session: %w", err)
@@ -38,7 +49,7 @@ func (a *Authority) OpenSession(ctx context.Context, u fold.User, amr []string, 
 	a.seal(&e, u.OriginKey, caller)
 	receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
 	if errors.Is(err, eventlog.ErrConflict) {
-		return nil, "", fmt.Errorf("open session: id %s drawn twice: %w", id, err)
+		return nil, "", err
 	}
 	if err != nil {
 		return nil, "", unavailable("append "+fact.Type(), err)

@@ -44,6 +44,9 @@ type Settings struct {
 
 	AllowPrivateBackchannel bool `negatable:"" help:"Tell clients of the ends of sessions also at private, loopback and link-local addresses. An issuer on loopback does so in any case."`
 
+	LoginURL   string `name:"login-url" placeholder:"URL" help:"The operator's own page to sign in at, in place of ours. It tells the admin API who it was."`
+	ConsentURL string `name:"consent-url" placeholder:"URL" help:"The operator's own page to agree at, in place of ours."`
+
 	TrustedProxies []netip.Prefix `name:"trusted-proxy" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. None by default."`
 }
 
@@ -112,6 +115,8 @@ func (s Settings) Check() error {
 	return errors.Join(
 		named("issuer", ValidateIssuer(s.Issuer)),
 		named("signing-algorithms", validateAlgorithms(s.SigningAlgorithms)),
+		named("login-url", validatePage(s.LoginURL)),
+		named("consent-url", validatePage(s.ConsentURL)),
 		within("code-lifetime", s.CodeLifetime, time.Second, rules.MaxCodeLifetime),
 		within("access-token-lifetime", s.AccessTokenLifetime, time.Second, rules.AccessTokenCap),
 		within("refresh-idle", s.RefreshIdle, time.Second, MaxRefreshAbsolute),

@@ -31,6 +31,10 @@ func TestCheckNamesTheFlag(t *testing.T) {
 		change func(*Settings)
 		want   string
 	}{
+		"login page, http":     {func(s *Settings) { s.LoginURL = "http://people.example/login" }, "login-url: must be https"},
+		"login page, path":     {func(s *Settings) { s.LoginURL = "/login" }, "login-url: is not an absolute URL"},
+		"consent page, anchor": {func(s *Settings) { s.ConsentURL = "https://people.example/#a" }, "consent-url: must have no fragment"},
+		"consent page, secret": {func(s *Settings) { s.ConsentURL = "https://a:b@people.example/" }, "consent-url: must hold no credentials"},
 		"no issuer":            {func(s *Settings) { s.Issuer = "" }, "issuer: is required"},
 		"no algorithm":         {func(s *Settings) { s.SigningAlgorithms = nil }, "signing-algorithms: there is none"},
 		"HS256":                {func(s *Settings) { s.SigningAlgorithms = []string{"HS256"} }, `signing-algorithms: "HS256" is not one of`},

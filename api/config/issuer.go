@@ -42,3 +42,22 @@ func IsLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback()
 }
+
+// validatePage checks the address of an operator's page, if there is one.
+func validatePage(page string) error {
+	if page == "" {
+		return nil
+	}
+	u, err := url.Parse(page)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return errors.New("is not an absolute URL")
+	case strings.Contains(page, "#"):
+		return errors.New("must have no fragment")
+	case u.User != nil:
+		return errors.New("must hold no credentials")
+	case u.Scheme != "https" && (u.Scheme != "http" || !IsLoopback(u.Hostname())):
+		return errors.New("must be https, or http on a loopback address")
+	}
+	return nil
+}

@@ -69,7 +69,9 @@ type Visit struct {
 	Another bool
 	// Consented says that the client need not be asked for.
 	Consented bool
-	Now       time.Time
+	// Agreed says that the person was asked for this very request and agreed.
+	Agreed bool
+	Now    time.Time
 }
 
 // Next is what the person is to be asked for. With prompt=none it is refused
@@ -80,7 +82,7 @@ func (v Visit) Next() (Interaction, *Refusal) {
 	case v.mustLogin():
 	case slices.Contains(v.Prompt, promptSelect) && !v.Settled:
 		next, refusal = AskAccount, AccountSelectionRequired
-	case !v.Consented || slices.Contains(v.Prompt, promptConsent):
+	case !v.Consented || slices.Contains(v.Prompt, promptConsent) && !v.Agreed:
 		next, refusal = AskConsent, ConsentRequired
 	default:
 		return "", nil
