@@ -64,6 +64,15 @@ func (s *Server) shown(c echo.Context) (interaction, error) {
 	return s.interaction(c, f)
 }
 
+// answered is a page's form, and the interaction that it belongs to.
+func (s *Server) answered(c echo.Context) (f form, i interaction, err error) {
+	if f, err = s.posted(c); err != nil {
+		return f, i, err
+	}
+	i, err = s.interaction(c, f)
+	return f, i, err
+}
+
 // interaction opens the pending request of a page. One that is over gets a page
 // that offers a fresh start.
 func (s *Server) interaction(c echo.Context, f form) (i interaction, err error) {
@@ -162,11 +171,7 @@ func (s *Server) writeLogin(c echo.Context, status int, i interaction, username 
 
 // signInByPassword signs in who sent the form of showLogin.
 func (s *Server) signInByPassword(c echo.Context) error {
-	f, err := s.posted(c)
-	if err != nil {
-		return err
-	}
-	i, err := s.interaction(c, f)
+	f, i, err := s.answered(c)
 	if err != nil {
 		return err
 	}
@@ -251,11 +256,7 @@ func (s *Server) registersAtPages() bool {
 
 // signInAsNew registers who sent the form of showRegister.
 func (s *Server) signInAsNew(c echo.Context) error {
-	f, err := s.posted(c)
-	if err != nil {
-		return err
-	}
-	i, err := s.interaction(c, f)
+	f, i, err := s.answered(c)
 	if err != nil {
 		return err
 	}
@@ -272,8 +273,10 @@ func (s *Server) signInAsNew(c echo.Context) error {
 	return s.enter(c, s.authority.AcceptLogin(i.pending, user, authority.Login{AMR: []string{authority.AMRPassword}}))
 }
 
-// showSelect asks whether to go on as who is signed in.
-func (s *Server) showSelect(c echo.Context) error {
+// due is the interaction of a page that asks who is signed in for want, with
+// their profile. Where something else comes next the browser is sent there, and
+// write is not called.
+func (s *Server) due(c echo.Context, want rules.Interaction, write func(i interaction, v visit, username string) error) error {
 	i, err := s.shown(c)
 	if err != nil {
 		return err
@@ -282,18 +285,26 @@ func (s *Server) showSelect(c echo.Context) error {
 	if err != nil {
 		return s.refuse(c, i.pending, i.client, err)
 	}
-	if next, _ := v.Next(); next != rules.AskAccount {
+	if next, _ := v.Next(); next != want || s.operatorPage(next) != "" {
 		return s.proceed(c, i.pending, i.client)
 	}
 	profile, err := s.authority.Profile(c.Request().Context(), v.auth.User.ID)
 	if err != nil {
 		return err
 	}
-	if i, err = s.settle(i, v.auth); err != nil {
-		return err
-	}
-	return s.write(c, http.StatusOK, i.pending.UILocales, pages.SelectAccount{
-		Form: s.form(c, i, selectPage), Client: i.shown(), Username: profile.Username,
+	return write(i, v, profile.Username)
+}
+
+// showSelect asks whether to go on as who is signed in.
+func (s *Server) showSelect(c echo.Context) error {
+	return s.due(c, rules.AskAccount, func(i interaction, v visit, username string) error {
+		i, err := s.settle(i, v.auth)
+		if err != nil {
+			return err
+		}
+		return s.write(c, http.StatusOK, i.pending.UILocales, pages.SelectAccount{
+			Form: s.form(c, i, selectPage), Client: i.shown(), Username: username,
+		})
 	})
 }
 
@@ -315,11 +326,7 @@ func settled(p authority.Pending, auth *authority.Authentication) authority.Pend
 
 // selectAccount goes on as who is signed in, or lets another one sign in.
 func (s *Server) selectAccount(c echo.Context) error {
-	f, err := s.posted(c)
-	if err != nil {
-		return err
-	}
-	i, err := s.interaction(c, f)
+	f, i, err := s.answered(c)
 	if err != nil {
 		return err
 	}
@@ -335,30 +342,18 @@ func (s *Server) selectAccount(c echo.Context) error {
 // showConsent asks whether the client may have what it asks for. What is shown
 // is what is agreed to, whatever becomes of the client's settings meanwhile.
 func (s *Server) showConsent(c echo.Context) error {
-	i, err := s.shown(c)
-	if err != nil {
-		return err
-	}
-	v, err := s.visit(c, i.pending, i.client)
-	if err != nil {
-		return s.refuse(c, i.pending, i.client, err)
-	}
-	if next, _ := v.Next(); next != rules.AskConsent || s.operatorPage(next) != "" {
-		return s.proceed(c, i.pending, i.client)
-	}
-	profile, err := s.authority.Profile(c.Request().Context(), v.auth.User.ID)
-	if err != nil {
-		return err
-	}
-	i.pending.Scope, i.pending.Audience, i.pending.Shown = v.asked.Scope, v.asked.Audience, true
-	if i, err = s.settle(i, v.auth); err != nil {
-		return err
-	}
-	return s.write(c, http.StatusOK, i.pending.UILocales, pages.Consent{
-		Form: s.form(c, i, consentPage), Client: i.shown(), Username: profile.Username,
-		Audiences: v.asked.Audience,
-		Scopes:    slices.DeleteFunc(slices.Clone(v.asked.Scope), isRepeatedOffline(v.asked.Scope)),
-		Lasting:   s.lasting(i.client, v.asked.Scope), RedirectURI: i.pending.Target,
+	return s.due(c, rules.AskConsent, func(i interaction, v visit, username string) error {
+		i.pending.Scope, i.pending.Audience, i.pending.Shown = v.asked.Scope, v.asked.Audience, true
+		i, err := s.settle(i, v.auth)
+		if err != nil {
+			return err
+		}
+		return s.write(c, http.StatusOK, i.pending.UILocales, pages.Consent{
+			Form: s.form(c, i, consentPage), Client: i.shown(), Username: username,
+			Audiences: v.asked.Audience,
+			Scopes:    slices.DeleteFunc(slices.Clone(v.asked.Scope), isRepeatedOffline(v.asked.Scope)),
+			Lasting:   s.lasting(i.client, v.asked.Scope), RedirectURI: i.pending.Target,
+		})
 	})
 }
 
@@ -380,11 +375,7 @@ func (s *Server) lasting(client fold.Client, scope []string) pages.Lasting {
 
 // consent takes the answer to showConsent.
 func (s *Server) consent(c echo.Context) error {
-	f, err := s.posted(c)
-	if err != nil {
-		return err
-	}
-	i, err := s.interaction(c, f)
+	f, i, err := s.answered(c)
 	if err != nil {
 		return err
 	}
