@@ -203,7 +203,7 @@ func TestNothingThere(t *testing.T) {
 		{http.MethodPost, "/grants/" + grant + "/revoke", 404, "not_found"},
 		{http.MethodGet, "/grants/nonsense", 400, "invalid_request"},
 		{http.MethodGet, "/events?grant=nonsense", 400, "invalid_request"},
-		{http.MethodGet, "/events?from=-1", 400, "invalid_request"},
+		{http.MethodGet, "/events?since=yesterday", 400, "invalid_request"},
 		{http.MethodPatch, "/clients/demo-spa", 405, "invalid_request"},
 		{http.MethodGet, "/nothing", 404, "not_found"},
 	} {
@@ -239,7 +239,7 @@ func TestEventsFollow(t *testing.T) {
 	r := single(t)
 	ctx, cancel := context.WithTimeout(t.Context(), embeddedtest.Patience)
 	defer cancel()
-	q := request{method: http.MethodGet, path: adminPath + "/events?follow=true", header: bearer(apitest.AdminKey)}.build(t, r.AdminURL)
+	q := request{method: http.MethodGet, path: adminPath + "/events?format=ndjson&follow=true&data=true", header: bearer(apitest.AdminKey)}.build(t, r.AdminURL)
 	response, err := http.DefaultClient.Do(q.WithContext(ctx))
 	if err != nil {
 		t.Fatal(err)
@@ -249,14 +249,18 @@ func TestEventsFollow(t *testing.T) {
 	lines, found := bufio.NewScanner(response.Body), false
 	for !found && lines.Scan() {
 		var e struct {
-			Type, Subject, Source string
-			Meta                  struct{ Request, Actor string }
+			Type, Actor, Request string
+			Event                struct {
+				Subject, Source string
+				Meta            struct{ Request, Actor string }
+			}
 		}
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			t.Fatal(err)
 		}
-		found = e.Type == "access_token.issued.v1" && e.Subject == "main.issued.0.demo-service" && e.Source == apitest.Issuer &&
-			e.Meta.Actor == "client:demo-service" && e.Meta.Request == a.Header.Get("X-Request-Id")
+		found = e.Type == "access_token.issued.v1" && e.Event.Subject == "main.issued.0.demo-service" && e.Event.Source == apitest.Issuer &&
+			e.Event.Meta.Actor == "client:demo-service" && e.Event.Meta.Request == a.Header.Get("X-Request-Id") &&
+			e.Actor == e.Event.Meta.Actor && e.Request == e.Event.Meta.Request
 	}
 	if !found {
 		t.Errorf("the event was never told: %v", lines.Err())

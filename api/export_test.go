@@ -76,6 +76,8 @@ func Shapes() map[string]reflect.Type {
 		"Session":       reflect.TypeFor[sessionView](),
 		"Grant":         reflect.TypeFor[fold.Grant](),
 		"Event":         reflect.TypeFor[eventView](),
+		"AuditPage":     reflect.TypeFor[auditPage](),
+		"AuditEvent":    reflect.TypeFor[auditView](),
 		"Status":        reflect.TypeFor[statusView](),
 	}
 }

@@ -58,7 +58,11 @@ func userAgent(r *http.Request) string {
 func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
-			if r := recover(); r != nil {
+			r := recover()
+			if r == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it like this
+				panic(r)
+			}
+			if r != nil {
 				s.parts.Logger.Error("panic", "request", requestID(c), "stack", string(debug.Stack()))
 				err = fmt.Errorf("panic of type %T", r)
 			}

@@ -169,6 +169,9 @@ func (op operation) try(t *testing.T, name string, status int) {
 	}
 	asDescribed(t, check, got.Status, got.Header, got.Body)
 	for kind, media := range response.Content {
+		if media.Examples[name] == nil && len(response.Content) > 1 {
+			continue // an example of another form
+		}
 		example := encode(t, got.Header, media.Examples[name].Value.Value)
 		asDescribed(t, check, got.Status, got.Header, example)
 		if status >= http.StatusBadRequest && kind == "application/json" {

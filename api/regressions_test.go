@@ -134,6 +134,15 @@ func (m *readModel) UserParticipants(ctx context.Context, p events.Partition, us
 	return local.UserParticipants(ctx, p, user, after)
 }
 
+func (m *readModel) Audit(ctx context.Context, stream string, q projector.AuditQuery, place uint64, limit int) (projector.AuditPage, error) {
+	m.reads.Add(1)
+	local := m.local.Load()
+	if local == nil {
+		return projector.AuditPage{}, projector.ErrUnavailable
+	}
+	return local.Audit(ctx, stream, q, place, limit)
+}
+
 func newReadModel(t *testing.T, node *embeddedtest.Node) *readModel {
 	t.Helper()
 	log, err := eventlog.Open(t.Context(), node.Conn(), eventlog.Config{Realm: events.DefaultRealm})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -38,7 +39,7 @@ func asProblem(err error) problem {
 		p.Reason = noRoute
 	case errors.As(err, &httpError) && httpError.Code == http.StatusMethodNotAllowed:
 		p.Reason = wrongMethod
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, projector.ErrUnavailable):
 		p.Reason = authority.Unavailable
 	}
 	found, ok := answers[p.Reason]

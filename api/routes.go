@@ -101,6 +101,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/users/:id/enable", s.enableUser)
 	admin.add(http.MethodPost, "/users/:id/cut-off", s.cutOffUser)
 	admin.add(http.MethodGet, "/events", s.events)
+	admin.add(http.MethodGet, "/events/:stream/:seq", s.showEvent)
 	admin.add(http.MethodGet, "/status", s.status)
 }
 

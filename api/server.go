@@ -17,6 +17,7 @@ import (
 	"github.com/chancery-authority/chancery/api/backchannel"
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/pages"
+	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/projector"
 )
 
@@ -36,6 +37,10 @@ type Server struct {
 	ownOrigin string
 	public    *echo.Echo
 	admin     *echo.Echo
+	// addresses finds where tokens were issued to, and cursors seals where a page
+	// of events ended.
+	addresses *secret.Addresses
+	cursors   *secret.Sealer
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -47,6 +52,7 @@ func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Man
 	if err := s.origin.AddTrustedOrigin(s.ownOrigin); err != nil {
 		p.Logger.Warn("forms are taken from where they are served only", "error", err)
 	}
+	s.addresses, s.cursors = secret.NewAddresses(p.KeyRing), p.KeyRing.Sealer("audit-cursor")
 	var err error
 	if s.openAPI, err = newOpenAPI(p.Settings.Issuer, s.basePath()); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func openStore(ctx context.Context, dir, stream string, m model, logger *slog.Lo
 	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator's directory
 		return nil, fmt.Errorf("open read model of %s: %w", stream, err)
 	}
-	path := filepath.Join(dir, stream+".db")
+	path := filepath.Join(dir, stream+m.suffix+".db")
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 { //nolint:gosec // the operator's directory
 		// What may still lie beside it belongs to a file that is gone.
 		if err := removeFile(path); err != nil {
@@ -155,7 +155,7 @@ func (s *store) createTables(ctx context.Context) error {
 	}
 	_, err := s.writer.conn.ExecContext(ctx,
 		`INSERT INTO meta (stream, created, version, position, hash, previous_hash, clock) VALUES (?, '', ?, 0, ?, ?, ?)`,
-		s.stream, modelVersion, hashText(events.Hash{}), hashText(events.Hash{}), timeText(time.Time{}))
+		s.stream, s.model.version, hashText(events.Hash{}), hashText(events.Hash{}), timeText(time.Time{}))
 	return err
 }
 
@@ -171,8 +171,8 @@ func (s *store) readMeta(ctx context.Context) error {
 		return fmt.Errorf("%w: no position: %w", errDisposable, err)
 	case err != nil:
 		return fmt.Errorf("read position: %w", err)
-	case version != modelVersion:
-		return fmt.Errorf("%w: version %d, want %d", errDisposable, version, modelVersion)
+	case version != s.model.version:
+		return fmt.Errorf("%w: version %d, want %d", errDisposable, version, s.model.version)
 	case stream != s.stream:
 		return fmt.Errorf("%w: it is of stream %.64q", errDisposable, stream)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/chancery-authority/chancery/events"
@@ -22,6 +23,8 @@ type LocalConfig struct {
 	// Gate, if not nil, is called before every batch of a stream is folded, and
 	// may hold it back. An error interrupts the worker, which tries again.
 	Gate func(ctx context.Context, stream string) error
+	// NoAudit leaves the audit out: Audit is ErrUnavailable then.
+	NoAudit bool
 }
 
 // Local is the projector: a worker for every partition and for the registry,
@@ -30,9 +33,11 @@ type Local struct {
 	realm   events.Realm
 	logger  *slog.Logger
 	workers []*worker
-	places  map[place]*worker
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	// audits are beside workers, each of the same stream.
+	audits []*worker
+	places map[place]*worker
+	stop   context.CancelFunc
+	done   sync.WaitGroup
 	states
 }
 
@@ -59,15 +64,41 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 		return nil, errors.Join(err, l.closeStores())
 	}
 	l.places[registryPlace] = w
+	if !cfg.NoAudit {
+		if err := l.openAudit(ctx, log, cfg); err != nil {
+			return nil, errors.Join(err, l.closeStores())
+		}
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
-	for _, w := range l.workers {
+	for _, w := range slices.Concat(l.workers, l.audits) {
 		l.done.Go(func() { w.run(running) })
 	}
 	return l, nil
 }
 
+// openAudit opens the audit of every stream.
+func (l *Local) openAudit(ctx context.Context, log *eventlog.Log, cfg LocalConfig) error {
+	for _, of := range l.workers {
+		w, err := newWorker(ctx, log, of.stream, auditModel(), cfg)
+		if err != nil {
+			return err
+		}
+		l.audits = append(l.audits, w)
+		l.places[auditPlace(of.stream)] = w
+	}
+	return nil
+}
+
 func (l *Local) open(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
+	w, err := newWorker(ctx, log, stream, m, cfg)
+	if err == nil {
+		l.workers = append(l.workers, w)
+	}
+	return w, err
+}
+
+func newWorker(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
 	w := &worker{
 		log: log, stream: stream, logger: cfg.Logger, gate: cfg.Gate,
 		open: func(ctx context.Context) (*store, error) { return openStore(ctx, cfg.Dir, stream, m, cfg.Logger) },
@@ -77,7 +108,6 @@ func (l *Local) open(ctx context.Context, log *eventlog.Log, stream string, m mo
 		return nil, err
 	}
 	w.store.Store(s)
-	l.workers = append(l.workers, w)
 	return w, nil
 }
 
@@ -90,7 +120,7 @@ func (l *Local) Close() error {
 
 func (l *Local) closeStores() error {
 	var err error
-	for _, w := range l.workers {
+	for _, w := range slices.Concat(l.workers, l.audits) {
 		err = errors.Join(err, w.store.Load().close())
 	}
 	return err
@@ -118,7 +148,7 @@ func (l *Local) read(ctx context.Context, at place, what, key string) ([]byte, e
 	return state, nil
 }
 
-// Wait waits until every stream has caught up with the head it had when its
+// Wait waits until the states of every stream, not their audit, have caught up with the head it had when its
 // worker started. It returns ErrUnavailable if one has stopped.
 func (l *Local) Wait(ctx context.Context) error {
 	for _, w := range l.workers {
@@ -129,14 +159,14 @@ func (l *Local) Wait(ctx context.Context) error {
 	return nil
 }
 
-// StateHash is the canonical hash of all rows of a stream's read model and the
-// position it is of. Two read models at one position have the same. It reads
+// StateHash is the canonical hash of all rows of a read model, as Status
+// audit, and the position it is of. Two read models at one position have the same. It reads
 // every row.
-func (l *Local) StateHash(ctx context.Context, stream string) (events.Hash, uint64, error) {
-	for _, w := range l.workers {
-		if w.stream == stream {
+func (l *Local) StateHash(ctx context.Context, model string) (events.Hash, uint64, error) {
+	for _, w := range slices.Concat(l.workers, l.audits) {
+		if w.modelName() == model {
 			return w.store.Load().stateHash(ctx)
 		}
 	}
-	return events.Hash{}, 0, fmt.Errorf("no read model of %.64q", stream)
+	return events.Hash{}, 0, fmt.Errorf("no read model %.64q", model)
 }

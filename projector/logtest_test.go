@@ -178,7 +178,10 @@ func (h *history) id() string { return fmt.Sprintf("%016x", h.rnd.Uint64()) }
 
 // write appends a fact. The server's clock wavers by seconds.
 func (h *history) write(s events.Subject, f events.Fact) eventlog.Entry {
-	m, err := events.Encode(events.Event{ID: h.id(), Source: "https://issuer", Time: h.clock, Subject: s, Fact: f})
+	m, err := events.Encode(events.Event{
+		ID: h.id(), Source: "https://issuer", Time: h.clock, Subject: s, Fact: f,
+		Meta: events.Meta{Request: fmt.Sprint("request-", len(h.entries)/2), Actor: fmt.Sprint("client:client-", len(h.entries)%3)},
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -191,7 +194,12 @@ func (h *history) write(s events.Subject, f events.Fact) eventlog.Entry {
 // openTest opens a partition's store that is closed with the test.
 func openTest(t testing.TB, dir string) *store {
 	t.Helper()
-	s, err := openStore(t.Context(), dir, "MAIN_EVENTS_0", partitionModel(), quiet())
+	return openTestAs(t, partitionModel(), dir)
+}
+
+func openTestAs(t testing.TB, m model, dir string) *store {
+	t.Helper()
+	s, err := openStore(t.Context(), dir, "MAIN_EVENTS_0", m, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +210,12 @@ func openTest(t testing.TB, dir string) *store {
 // replayed is the state hash of a fresh replay in one batch.
 func replayed(t testing.TB, entries []eventlog.Entry) events.Hash {
 	t.Helper()
-	s := openTest(t, t.TempDir())
+	return replayedAs(t, partitionModel(), entries)
+}
+
+func replayedAs(t testing.TB, m model, entries []eventlog.Entry) events.Hash {
+	t.Helper()
+	s := openTestAs(t, m, t.TempDir())
 	if err := s.fold(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,9 @@ import (
 // partitionModel is the read model of a stream of grants.
 func partitionModel() model {
 	return model{
-		schema: partitionSchema,
-		tables: []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
+		version: modelVersion,
+		schema:  partitionSchema,
+		tables:  []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
 		reads: map[string]string{
 			readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld,
 			readParticipants: selectParticipants("session"), readUserParticipants: selectParticipants("user"),

@@ -32,6 +32,10 @@ type Reader interface {
 	Held(ctx context.Context, p events.Partition, user, client string) (Held, error)
 	// Consents are what a user was asked for, those that were withdrawn too.
 	Consents(ctx context.Context, user string) (Consents, error)
+	// Audit is what the audit of a stream has for a query, from behind a place on:
+	// that of the page before, or 0. It gives at most limit rows, no more than
+	// MaxAuditPage, and possibly none although there are more behind its Place.
+	Audit(ctx context.Context, stream string, q AuditQuery, place uint64, limit int) (AuditPage, error)
 	// Participants are the clients that got grants of a partition in a session of
 	// any, and UserParticipants those of all of a user's sessions, from behind a
 	// sequence on.
@@ -82,6 +86,8 @@ const (
 
 	readParticipants     = "participants"
 	readUserParticipants = "user_participants"
+
+	readAudit = "audit"
 )
 
 // A source reads what was folded from a stream as JSON, null or nil if there is
@@ -97,12 +103,18 @@ const registryPlace place = "registry"
 
 func partitionPlace(p events.Partition) place { return place(strconv.Itoa(int(p))) }
 
+// auditPlace is where the audit of a stream is asked for.
+func auditPlace(stream string) place { return place(stream) }
+
 // validKey reports whether a key is one that a read takes at a place.
 func validKey(at place, what, key string) bool {
 	switch what {
 	case readGrant, readSession:
 		id, err := events.ParseGrantID(key)
 		return err == nil && partitionPlace(id.Partition()) == at
+	case readAudit:
+		_, err := parseAuditKey(key)
+		return err == nil
 	case readHeld:
 		user, client, _ := strings.Cut(key, ".")
 		return events.ValidID(user) && (client == "" || events.ValidID(client))
@@ -149,6 +161,15 @@ func (s states) UserParticipants(ctx context.Context, p events.Partition, user s
 
 func (s states) participants(ctx context.Context, p events.Partition, what, id string, after uint64) (Participants, error) {
 	return readAll[Participants](ctx, s.source, partitionPlace(p), what, id+"."+strconv.FormatUint(after, 10))
+}
+
+// Audit is described at Reader.
+func (s states) Audit(ctx context.Context, stream string, q AuditQuery, place uint64, limit int) (AuditPage, error) {
+	key, err := json.Marshal(auditKey{AuditQuery: q, Place: place, Limit: min(limit, MaxAuditPage)})
+	if err != nil {
+		return AuditPage{}, fmt.Errorf("read audit: %w", err)
+	}
+	return readAll[AuditPage](ctx, s.source, auditPlace(stream), readAudit, string(key))
 }
 
 func readAll[S any](ctx context.Context, from source, at place, what, key string) (all S, err error) {

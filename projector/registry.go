@@ -14,9 +14,10 @@ import (
 // registryModel is the read model of the stream of clients, users and keys.
 func registryModel() model {
 	return model{
-		schema: registrySchema,
-		tables: []string{"clients", "consents", "keys", "users"},
-		reads:  map[string]string{readConsents: selectConsents},
+		version: modelVersion,
+		schema:  registrySchema,
+		tables:  []string{"clients", "consents", "keys", "users"},
+		reads:   map[string]string{readConsents: selectConsents},
 		begin: func(w *writer) changes {
 			return &registryChanges{
 				w:        w,

@@ -1,7 +1,6 @@
 package projector
 
-// modelVersion changes whenever a table or a fold does. A file of another
-// version is built again.
+// modelVersion is that of the tables and folds of states.
 const modelVersion = 6
 
 // metaSchema is part of every file. The comments are for the operator who

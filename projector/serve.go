@@ -27,7 +27,11 @@ const (
 // projector that serves it listens there, and one of them answers.
 // While versions are mixed, each asks for states it knows all fields of.
 func readSubject(r events.Realm, at place, what string) string {
-	return fmt.Sprintf("%s.read.v%d.%s.%s", r, modelVersion, at, what)
+	version := modelVersion
+	if what == readAudit {
+		version = auditVersion
+	}
+	return fmt.Sprintf("%s.read.v%d.%s.%s", r, version, at, what)
 }
 
 // A Service answers reads of a Local over NATS.
@@ -103,7 +107,7 @@ func (s *placeService) register() error {
 		return fmt.Errorf("register reads of %s: %w", s.worker.stream, err)
 	}
 	s.running = running
-	for what := range s.worker.store.Load().reads {
+	for _, what := range s.worker.store.Load().model.names() {
 		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.realm, s.at, what)))
 		if err != nil {
 			s.deregister()

@@ -11,6 +11,9 @@ import (
 // Status is how far one stream was folded, and what is wrong with it.
 type Status struct {
 	Stream string
+	// Model is the name of the read model, as its file has it: the stream's, with
+	// ".audit" behind it for the audit.
+	Model string
 	// Position is the sequence of the last message folded, and Head that of the
 	// newest one when it was last looked at, about a second ago.
 	Position, Head uint64
@@ -25,14 +28,21 @@ type Status struct {
 	Err error
 }
 
-// Status is that of every stream, the registry last.
-func (l *Local) Status() []Status {
-	all := make([]Status, len(l.workers))
-	for i, w := range l.workers {
+// Status is that of every stream's states, the registry last.
+func (l *Local) Status() []Status { return statuses(l.workers) }
+
+// AuditStatus is that of every stream's audit, if there is one.
+func (l *Local) AuditStatus() []Status { return statuses(l.audits) }
+
+func statuses(workers []*worker) []Status {
+	all := make([]Status, len(workers))
+	for i, w := range workers {
 		all[i] = w.status()
 	}
 	return all
 }
+
+func (w *worker) modelName() string { return w.stream + w.store.Load().model.suffix }
 
 func (w *worker) status() Status {
 	w.mu.Lock()
@@ -40,7 +50,7 @@ func (w *worker) status() Status {
 	at := w.store.Load().position()
 	failed := w.log.Failed(w.stream)
 	s := Status{
-		Stream: w.stream, Position: at.seq, Head: max(w.head.Seq, at.seq), Hash: at.hash,
+		Stream: w.stream, Model: w.modelName(), Position: at.seq, Head: max(w.head.Seq, at.seq), Hash: at.hash,
 		Serving: w.caughtUp && !w.stopped && failed == nil, Err: errors.Join(w.err, failed),
 	}
 	if s.Behind = s.Head - s.Position; s.Behind > 0 {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,15 +32,30 @@ type store struct {
 	closed  sync.Once
 }
 
-// A model is the tables of one kind of stream and the fold that fills them.
+// A model is the tables of one kind of file and the fold that fills them.
 type model struct {
+	// version changes whenever a table or a fold does. A file of another version
+	// is built again.
+	version int
+	// suffix comes after the stream's name in that of the file.
+	suffix string
 	schema string
 	// tables are those that are folded.
 	tables []string
 	// reads are the queries of requests by what they read: each takes the ids of
 	// a key and gives one text of JSON.
 	reads map[string]string
-	begin func(*writer) changes
+	// queries are reads that take more than one statement.
+	queries map[string]query
+	begin   func(*writer) changes
+}
+
+// A query answers a key with JSON from what a store's readers see.
+type query func(ctx context.Context, db *sql.DB, key string) ([]byte, error)
+
+// names are those of all reads.
+func (m model) names() []string {
+	return slices.Concat(slices.Collect(maps.Keys(m.reads)), slices.Collect(maps.Keys(m.queries)))
 }
 
 // changes are what a batch does to the rows of a model. They are kept in
@@ -134,6 +151,9 @@ func (s *store) bind(ctx context.Context, created time.Time) error {
 
 // read reads a state as JSON. It is nil if there is no row.
 func (s *store) read(ctx context.Context, what, key string) ([]byte, error) {
+	if q, ok := s.model.queries[what]; ok {
+		return q(ctx, s.reader, key)
+	}
 	var ids []any
 	for id := range strings.SplitSeq(key, ".") {
 		ids = append(ids, id)

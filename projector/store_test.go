@@ -28,11 +28,16 @@ var errCrash = errors.New("crash")
 // in the middle of a transaction and restarts leave the rows of a fresh replay.
 func TestBatchingChangesNothing(t *testing.T) {
 	t.Parallel()
+	batchingChangesNothing(t, partitionModel())
+}
+
+func batchingChangesNothing(t *testing.T, m model) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		entries := partitionLog(rapid.Uint64().Draw(rt, "seed"), rapid.IntRange(1, 300).Draw(rt, "length"))
-		want := replayed(t, entries)
+		want := replayedAs(t, m, entries)
 		dir := t.TempDir()
-		s := openTest(t, dir)
+		s := openTestAs(t, m, dir)
 		for int(s.position().seq) < len(entries) {
 			seq := int(s.position().seq)
 			from := seq - min(seq, rapid.IntRange(0, 20).Draw(rt, "again"))
@@ -42,7 +47,7 @@ func TestBatchingChangesNothing(t *testing.T) {
 				crash(rt, s, entries[seq:to])
 			case 1:
 				_ = s.close()
-				s = openTest(t, dir)
+				s = openTestAs(t, m, dir)
 			default:
 				if err := s.fold(t.Context(), entries[from:to]); err != nil {
 					rt.Fatal(err)

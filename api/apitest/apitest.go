@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -180,7 +181,7 @@ func keyRing(t testing.TB) *secret.Ring {
 func (r *Replica) WaitFolded(t testing.TB) {
 	t.Helper()
 	embeddedtest.Eventually(t, "the projector to catch up", func() bool {
-		for _, s := range r.Local.Status() {
+		for _, s := range slices.Concat(r.Local.Status(), r.Local.AuditStatus()) {
 			head, err := r.Log.Head(t.Context(), s.Stream)
 			if err != nil || s.Position < head.Seq {
 				return false

@@ -193,11 +193,11 @@ func (r *Replica) Admin(t testing.TB, method, path string, body any) Answer {
 	return Do(t, request)
 }
 
-// Events are the types of a grant's events, in order.
+// Events are the types of the events on a grant's subject, in order.
 func (r *Replica) Events(t testing.TB, grant string) []string {
 	t.Helper()
 	var types []string
-	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events?grant="+grant, nil).Body) {
+	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events?format=ndjson&type=grant.opened,code,refresh_token,grant.revoked&grant="+grant, nil).Body) {
 		var e struct{ Type string }
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -277,20 +279,24 @@ func TestAdminKey(t *testing.T) {
 	}
 }
 
-const twoEvents = `{"stream":"MAIN_EVENTS_0","seq":7,"stored":"2026-11-22T10:00:00Z","id":"e7","type":"grant.opened.v1","subject":"main.grant.0.00ff","data":{"client":"w\u001beb"}}
-{"stream":"MAIN_EVENTS_0","seq":8,"stored":"2026-11-22T10:00:01Z","id":"e8","type":"code.redeemed.v1","subject":"main.grant.0.00ff","data":{"gen":1}}
-`
+const (
+	firstEvent  = `{"stream":"MAIN_EVENTS_0","seq":7,"time":"2026-11-22T10:00:00Z","type":"grant.opened.v1","outcome":"done","client":"w\u001beb","grant":"00ff"}`
+	secondEvent = `{"stream":"MAIN_EVENTS_0","seq":8,"time":"2026-11-22T10:00:01Z","type":"request.refused.v1","outcome":"refused","reason":"invalid_code","count":3}`
+	twoEvents   = firstEvent + "\n" + secondEvent + "\n"
+)
 
-func TestEvents(t *testing.T) {
+func TestAuditTail(t *testing.T) {
 	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents}
-	out, errs, status := f.ask(t, "events", "--grant", "00ff", "--from", "7", "--follow", "--ticks")
+	out, errs, status := f.ask(t, "audit", "tail", "--grant", "00ff", "--type", "grant.*,code", "--since", "2026-11-22T09:00:00+01:00", "--whole")
 	if status != exitOK {
 		t.Fatalf("status %d: %s", status, errs)
 	}
-	if got, want := f.calls[0].Request, "GET /admin/v1/events?follow=true&from=7&grant=00ff&ticks=true"; got != want {
+	want := "GET /admin/v1/events?data=true&follow=true&format=ndjson&grant=00ff&since=2026-11-22T08%3A00%3A00Z&type=grant.%2A%2Ccode"
+	if got := f.calls[0].Request; got != want {
 		t.Errorf("called %q, want %q", got, want)
 	}
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.Contains(lines[1], "code.redeemed.v1") {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "grant=00ff") || !strings.HasSuffix(lines[1], "refused x3 reason=invalid_code") {
 		t.Errorf("printed %q", out)
 	}
 	if strings.Contains(out, "\x1b") {
@@ -298,16 +304,62 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestEventsAsJSON(t *testing.T) {
-	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents}
-	if out, errs, status := f.ask(t, "events", "--json"); status != exitOK || out != twoEvents {
+// TestAuditList pages on until there is enough.
+func TestAuditList(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: `{"events":[` + firstEvent + `,` + secondEvent + `],"next":"c1"}`}
+	out, errs, status := f.ask(t, "audit", "list", "-n", "5", "--oldest", "--json", "--address", "::ffff:192.0.2.1", "--client", "web")
+	if status != exitOK || out != twoEvents+twoEvents+twoEvents {
 		t.Errorf("status %d: %s\n%s", status, errs, out)
+	}
+	for i, want := range []string{
+		"GET /admin/v1/events?address=%3A%3Affff%3A192.0.2.1&client=web&limit=5&order=oldest",
+		"GET /admin/v1/events?address=%3A%3Affff%3A192.0.2.1&client=web&cursor=c1&limit=3&order=oldest",
+		"GET /admin/v1/events?address=%3A%3Affff%3A192.0.2.1&client=web&cursor=c1&limit=1&order=oldest",
+	} {
+		if len(f.calls) != 3 || f.calls[i].Request != want {
+			t.Fatalf("call %d: %v, want %s", i, f.calls, want)
+		}
+	}
+	if _, errs, status := f.ask(t, "audit", "list", "--since", "yesterday"); status != exitFailure || !strings.Contains(errs, "neither") {
+		t.Errorf("a bad time: status %d, %s", status, errs)
+	}
+}
+
+func TestAuditShow(t *testing.T) {
+	f := &fakeAdmin{status: http.StatusOK, answer: secondEvent}
+	if out, errs, status := f.ask(t, "audit", "show", "MAIN_EVENTS_0", "8"); status != exitOK || !strings.Contains(out, `"reason": "invalid_code"`) {
+		t.Errorf("status %d: %s\n%s", status, errs, out)
+	}
+	if got, want := f.calls[0].Request, "GET /admin/v1/events/MAIN_EVENTS_0/8"; got != want {
+		t.Errorf("called %q, want %q", got, want)
+	}
+}
+
+func TestAuditExport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "events")
+	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents}
+	for i, test := range []struct{ args, format string }{{"", "ndjson"}, {"--format csv", "csv"}} {
+		if out, errs, status := f.ask(t, append([]string{"audit", "export"}, strings.Fields(test.args)...)...); status != exitOK || out != twoEvents {
+			t.Errorf("status %d: %s\n%s", status, errs, out)
+		}
+		if got, want := f.calls[i].Request, "GET /admin/v1/events?format="+test.format; got != want {
+			t.Errorf("called %q, want %q", got, want)
+		}
+	}
+	if out, errs, status := f.ask(t, "audit", "export", "-o", file); status != exitOK || out != "" {
+		t.Errorf("status %d: %s\n%s", status, errs, out)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != twoEvents {
+		t.Errorf("the file has %q, %v", text, err)
+	}
+	if _, errs, status := f.ask(t, "audit", "export", "-o", file); status != exitFailure || !strings.Contains(errs, "exists") {
+		t.Errorf("over a file: status %d, %s", status, errs)
 	}
 }
 
 func TestEventsCutShort(t *testing.T) {
 	f := &fakeAdmin{status: http.StatusOK, answer: twoEvents + `{"error":"server_error","error_description":"the log could not be read further","request_id":"R2"}` + "\n"}
-	out, errs, status := f.ask(t, "events", "--json")
+	out, errs, status := f.ask(t, "audit", "export")
 	if status != exitFailure || out != twoEvents || !strings.Contains(errs, "cut short: the log could not be read further (server_error, request R2)") {
 		t.Errorf("status %d: %q\n%q", status, errs, out)
 	}

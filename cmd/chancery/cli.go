@@ -20,7 +20,7 @@ type cli struct {
 	Client clientCmd `cmd:"" group:"administer" help:"Register and manage clients."`
 	User   userCmd   `cmd:"" group:"administer" help:"Register and manage users."`
 	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
-	Events eventsCmd `cmd:"" group:"administer" help:"Print the log."`
+	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`

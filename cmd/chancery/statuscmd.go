@@ -48,10 +48,10 @@ func (s status) print(t terminal) error {
 	if err != nil || len(s.Models) == 0 {
 		return err
 	}
-	rows := [][]string{{}, {"READ MODEL OF", "FOLDED", "HEAD", "LAG", "HASH", "ERROR"}}
+	rows := [][]string{{}, {"READ MODEL", "FOLDED", "HEAD", "LAG", "HASH", "ERROR"}}
 	for _, m := range s.Models {
 		rows = append(rows, []string{
-			m.Stream, strconv.FormatUint(m.Position, 10), strconv.FormatUint(m.Head, 10),
+			cmp.Or(m.Model, m.Stream), strconv.FormatUint(m.Position, 10), strconv.FormatUint(m.Head, 10),
 			time.Duration(m.Lag * float64(time.Second)).Round(time.Millisecond).String(),
 			m.Hash[:min(12, len(m.Hash))], cmp.Or(m.Error, "-"),
 		})

@@ -57,7 +57,8 @@ type Admin struct {
 
 // Data is where a process keeps its files.
 type Data struct {
-	Data string `default:"./chancery-data" type:"path" help:"Directory of the embedded log, the read models and generated keys."`
+	Data    string `default:"./chancery-data" type:"path" help:"Directory of the embedded log, the read models and generated keys."`
+	NoAudit bool   `name:"no-audit" help:"Do not index the log for audit queries, which are then answered 503. The index is about as large as the log."`
 }
 
 // Log says where the log is and how it is kept.

@@ -25,6 +25,8 @@ func (s *Server) openReader(ctx context.Context) error {
 		Dir:    filepath.Join(s.cfg.Data.Data, modelsDir),
 		Logger: s.logger,
 		Gate:   s.cfg.FoldGate,
+
+		NoAudit: s.cfg.Data.NoAudit,
 	})
 	if err != nil {
 		return fmt.Errorf("open the read models: %w", err)

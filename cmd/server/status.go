@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 )
@@ -12,6 +13,8 @@ import (
 // ModelStatus is how one read model stands, for administrators.
 type ModelStatus struct {
 	Stream string `json:"stream"`
+	// Model is the name of its file.
+	Model string `json:"model"`
 	// Head is the sequence of the stream's newest message, Position that of the
 	// last one folded.
 	Head     uint64 `json:"head"`
@@ -55,9 +58,9 @@ func (s *Server) status() any {
 		return nil
 	}
 	var all []ModelStatus
-	for _, m := range s.local.Status() {
+	for _, m := range slices.Concat(s.local.Status(), s.local.AuditStatus()) {
 		all = append(all, ModelStatus{
-			Stream: m.Stream, Head: m.Head, Position: m.Position, Lag: m.Lag.Seconds(),
+			Stream: m.Stream, Model: m.Model, Head: m.Head, Position: m.Position, Lag: m.Lag.Seconds(),
 			Hash: hex.EncodeToString(m.Hash[:]), Error: text(errors.Join(m.Err, s.eventLog.Failed(m.Stream))),
 		})
 	}

@@ -97,6 +97,26 @@ func (l *Log) Last(ctx context.Context, s events.Subject) (r events.Recorded, ok
 	return r, ok, nil
 }
 
+// At reads the event of that sequence from the stream's leader; ok is false if
+// it shows none. See After for what that means.
+func (l *Log) At(ctx context.Context, stream string, seq uint64) (r events.Recorded, ok bool, err error) {
+	st, err := l.stream(stream)
+	if err == nil {
+		err = st.failure()
+	}
+	var e Entry
+	if err == nil {
+		e, ok, err = st.at(ctx, seq)
+	}
+	if err == nil && ok {
+		r, err = e.Recorded()
+	}
+	if err != nil {
+		return r, false, fmt.Errorf("read sequence %d of %s: %w", seq, stream, err)
+	}
+	return r, ok, nil
+}
+
 func (l *Log) readable(s events.Subject) (*stream, error) {
 	st, err := l.route(s)
 	if err != nil {
