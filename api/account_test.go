@@ -169,7 +169,7 @@ func TestRevokeAnApplication(t *testing.T) {
 		t.Error("another application's token is dead")
 	}
 	wantPage(t, v.Open(authorizeURL(apitest.DemoPartner, "scope", "read")), http.StatusOK, "Allow access?")
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	if n := strings.Count(log, `"grant.revoked.v1"`); n != 6 || strings.Count(log, `"reason":"user_request"`) != 6 {
 		t.Errorf("%d grants revoked", n)
 	}

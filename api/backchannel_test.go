@@ -235,7 +235,7 @@ func TestAuditShowsLogouts(t *testing.T) {
 	v.Open(leaving("id_token_hint", tokens.Text("id_token")))
 	told.Told(1)
 	wantOutcomes(t, r, 1)
-	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events", nil).Body) {
+	for line := range bytes.Lines(r.WholeEvents(t)) {
 		var e struct {
 			Type string
 			Data struct{ Client, User string }

@@ -99,7 +99,7 @@ func TestCutOff(t *testing.T) {
 	if a := cutOff(); a.JSON["epoch"] != 3.0 || a.JSON["disabled"] != true {
 		t.Errorf("cut off while disabled: %s", a.Body)
 	}
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	if n := strings.Count(log, "user.cut_off.v1"); n != 2 || !strings.Contains(log, "admin_request") {
 		t.Errorf("%d cut-offs in the log", n)
 	}
@@ -121,7 +121,7 @@ func TestWhoCutOff(t *testing.T) {
 		sealed        bool
 	}
 	var got []cutOff
-	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events", nil).Body) {
+	for line := range bytes.Lines(r.WholeEvents(t)) {
 		var e struct {
 			Type, Subject string
 			Meta          struct{ Actor, Origin string }

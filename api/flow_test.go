@@ -77,7 +77,7 @@ func TestOriginIsSealedAndNotRepeated(t *testing.T) {
 	if a := r.Refresh(t, apitest.DemoSPA, tokens.Text("refresh_token")); a.Status != http.StatusOK {
 		t.Fatalf("refresh: %d %s", a.Status, a.Body)
 	}
-	told := r.Admin(t, http.MethodGet, "/events?grant="+r.GrantOf(t, tokens.Text("access_token")), nil).Body
+	told := r.WholeEvents(t, "grant", r.GrantOf(t, tokens.Text("access_token")))
 	var sealed []bool
 	for line := range bytes.Lines(told) {
 		var e struct {

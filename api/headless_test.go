@@ -95,7 +95,7 @@ func TestHeadlessLogin(t *testing.T) {
 	if account.Text("username") != "The Duchess" || account.Text("email") != "duchess@example.com" {
 		t.Errorf("account %s", account.Body)
 	}
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	for _, personal := range []string{"Duchess", "duchess@example.com", request, accepted} {
 		if strings.Contains(log, personal) {
 			t.Errorf("the log has %q", personal)
@@ -311,7 +311,7 @@ func TestHeadlessSubjectRegisteredAtOnce(t *testing.T) {
 	for range together {
 		back(t, <-answers)
 	}
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	if n := strings.Count(log, "main.user.the-queen"); n != 1 {
 		t.Errorf("%d events of the user", n)
 	}

@@ -17,7 +17,7 @@ import (
 func between(t testing.TB, r *apitest.Replica, grant, from string) time.Duration {
 	t.Helper()
 	var start, last time.Time
-	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events?grant="+grant, nil).Body) {
+	for line := range bytes.Lines(r.WholeEvents(t, "grant", grant)) {
 		var e struct {
 			Type   string
 			Stored time.Time

@@ -221,7 +221,7 @@ func TestTrailMergesByTimeThenStream(t *testing.T) {
 		if c := strings.Compare(a.Stream, b.Stream); c != 0 {
 			return c
 		}
-		return int(a.Seq) - int(b.Seq) //nolint:gosec // small
+		return int(a.Seq) - int(b.Seq)
 	})
 	r := newStoreReader(stores)
 	for _, r.most = range []int{0, 3} {

@@ -115,7 +115,7 @@ func manyAudited(b *testing.B) (*store, []fold.Audit) {
 		}
 	}
 	s := openTestAs(b, auditModel(), cmp.Or(os.Getenv(benchDir), b.TempDir()))
-	for m := newAuditMix(want / 25); int(s.position().seq) < want; { //nolint:gosec // small
+	for m := newAuditMix(want / 25); int(s.position().seq) < want; {
 		if err := s.fold(b.Context(), m.batch(500)); err != nil {
 			b.Fatal(err)
 		}

@@ -269,15 +269,11 @@ func (k auditKey) span(ctx context.Context, tx *sql.Tx) (from, to uint64, err er
 // seqAt is the first sequence between from and to that is of a time or later,
 // and to + 1 if there is none. The log's time never goes back.
 func seqAt(ctx context.Context, tx *sql.Tx, from, to uint64, at time.Time) (uint64, error) {
-	stmt, err := tx.PrepareContext(ctx, `SELECT time FROM audit WHERE seq >= ? ORDER BY seq LIMIT 1`)
-	if err != nil {
-		return 0, err
-	}
-	defer stmt.Close() //nolint:errcheck // nothing was written
 	var failed error
 	n := sort.Search(int(to-from)+1, func(i int) bool { //nolint:gosec // sequences are far below 2^63
 		var ns int64
-		err := stmt.QueryRowContext(ctx, sequence(from+uint64(i))).Scan(&ns) //nolint:gosec // not negative
+		err := tx.QueryRowContext(ctx, `SELECT time FROM audit WHERE seq >= ? ORDER BY seq LIMIT 1`,
+			sequence(from+uint64(i))).Scan(&ns) //nolint:gosec // not negative
 		failed = errors.Join(failed, err)
 		return !time.Unix(0, ns).Before(at)
 	})

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/events"
 )
 
 // PKCE of RFC 7636 appendix B.
@@ -193,16 +194,39 @@ func (r *Replica) Admin(t testing.TB, method, path string, body any) Answer {
 	return Do(t, request)
 }
 
+// WholeEvents are all events, or those that the filters find (names and values
+// in turn), as they are in the log: a line of JSON each.
+func (r *Replica) WholeEvents(t testing.TB, filters ...string) []byte {
+	t.Helper()
+	q := url.Values{"format": {"ndjson"}, "data": {"true"}}
+	for i := 0; i < len(filters); i += 2 {
+		q.Set(filters[i], filters[i+1])
+	}
+	var lines []byte
+	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events?"+q.Encode(), nil).Body) {
+		var e struct{ Event json.RawMessage }
+		if err := json.Unmarshal(line, &e); err != nil || e.Event == nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		lines = append(append(lines, e.Event...), '\n')
+	}
+	return lines
+}
+
 // Events are the types of the events on a grant's subject, in order.
 func (r *Replica) Events(t testing.TB, grant string) []string {
 	t.Helper()
-	var types []string
-	for line := range bytes.Lines(r.Admin(t, http.MethodGet, "/events?format=ndjson&type=grant.opened,code,refresh_token,grant.revoked&grant="+grant, nil).Body) {
-		var e struct{ Type string }
-		if err := json.Unmarshal(line, &e); err != nil {
-			t.Fatal(err)
-		}
-		types = append(types, e.Type)
+	id, err := events.ParseGrantID(grant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := r.Log.After(t.Context(), r.Log.Realm().GrantSubject(id), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := make([]string, len(recorded))
+	for i, e := range recorded {
+		types[i] = e.Fact.Type()
 	}
 	return types
 }

@@ -243,12 +243,13 @@ func printEvent(w io.Writer, asJSON bool, line []byte) error {
 	if err := json.Unmarshal(line, &e); err != nil {
 		return fmt.Errorf("reading the events: %w", err)
 	}
-	text := fmt.Sprintf("%s %-14s %5d  %-26s", e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Stream, e.Seq, e.Type)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s %-14s %5d  %-26s", e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Stream, e.Seq, e.Type)
 	if e.Outcome != "done" {
-		text += " " + e.Outcome
+		text.WriteString(" " + e.Outcome)
 	}
 	if e.Count > 1 {
-		text += " x" + strconv.FormatInt(e.Count, 10)
+		text.WriteString(" x" + strconv.FormatInt(e.Count, 10))
 	}
 	for _, f := range [][2]string{
 		{"reason", e.Reason},
@@ -263,10 +264,10 @@ func printEvent(w io.Writer, asJSON bool, line []byte) error {
 		{"data", string(e.Event.Data)},
 	} {
 		if f[1] != "" {
-			text += " " + f[0] + "=" + f[1]
+			text.WriteString(" " + f[0] + "=" + f[1])
 		}
 	}
-	_, err := fmt.Fprintln(w, printable(text))
+	_, err := fmt.Fprintln(w, printable(text.String()))
 	return err
 }
 
