@@ -68,7 +68,7 @@ func TestUsersOfAdministrators(t *testing.T) {
 			}
 		}
 	}
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	for _, planted := range []string{"hatter", "more-tea-please", "dormouse"} {
 		if strings.Contains(log, planted) {
 			t.Errorf("the log has %q", planted)
@@ -83,7 +83,7 @@ func TestDeleteAUser(t *testing.T) {
 	login := passwordLogin(t, r, "hatter", "more-tea-please")
 	tokens := wantOK(t, r.Exchange(t, apitest.DemoSPA, apitest.CodeOf(t, login)))
 	unspent := apitest.CodeOf(t, passwordLogin(t, r, "hatter", "more-tea-please"))
-	before := strings.Count(string(r.Admin(t, http.MethodGet, "/events", nil).Body), "\n")
+	before := strings.Count(string(r.WholeEvents(t)), "\n")
 
 	for range 2 {
 		if a := r.Admin(t, http.MethodDelete, "/users/"+id, nil); a.Status != http.StatusNoContent || len(a.Body) > 0 {
@@ -111,7 +111,7 @@ func TestDeleteAUser(t *testing.T) {
 	if got, _ := wantOK(t, r.Admin(t, http.MethodGet, "/users?username=hatter", nil)).JSON["users"].([]any); len(got) != 0 {
 		t.Errorf("still found: %v", got)
 	}
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	if n := strings.Count(log, "user.deleted.v1"); n != 1 || strings.Count(log, "\n") <= before {
 		t.Errorf("%d deletions in the log", n)
 	}
@@ -159,7 +159,7 @@ func TestSessionsOfAdministrators(t *testing.T) {
 	if len(list()) != 1 {
 		t.Errorf("left %v", list())
 	}
-	log := string(r.Admin(t, http.MethodGet, "/events", nil).Body)
+	log := string(r.WholeEvents(t))
 	_, ended, _ := strings.Cut(log, `"session.ended.v1"`)
 	if ended, _, _ = strings.Cut(ended, "\n"); !strings.Contains(ended, `"actor":"admin"`) || !strings.Contains(ended, "admin_request") || strings.Contains(ended, `"origin"`) {
 		t.Errorf("recorded %s", ended)
