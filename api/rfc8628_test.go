@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,28 @@ func confirm(t testing.TB, v *apitest.Visitor, userCode string) apitest.Page {
 func allowDevice(t testing.TB, v *apitest.Visitor, begun apitest.Answer) {
 	t.Helper()
 	wantPage(t, v.Submit(confirm(t, v, begun.Text("user_code")), "decision", "allow"), http.StatusOK, "Your device is connected")
+}
+
+// TestDeviceFormAgain sends the form that allowed a device once more, after the
+// person has revoked the application.
+func TestDeviceFormAgain(t *testing.T) {
+	r := single(t)
+	c := registerAs(t, r, "tv", map[string]any{"grant_types": []string{rules.GrantDeviceCode}})
+	begun := beginDevice(t, r, c)
+	v := signedIn(t, r)
+	p := confirm(t, v, begun.Text("user_code"))
+	for range 2 { // the same answer again is no error
+		wantPage(t, v.Submit(p, "decision", "allow"), http.StatusOK, "Your device is connected")
+	}
+	wantPage(t, v.Submit(openAccount(t, v), "revoke_application", "tv"), http.StatusOK, "Your account")
+	if again := v.Submit(p, "decision", "allow"); again.Status != http.StatusBadRequest {
+		t.Errorf("shows %d %q", again.Status, again.Heading())
+	}
+	wantError(t, pollDevice(t, r, c, begun), http.StatusBadRequest, "invalid_grant")
+	user, err := r.Server.Authority().Account(t.Context(), mustUser(t, r, subject(t, r.Tokens(t, apitest.DemoSPA, "read"))))
+	if err != nil || slices.ContainsFunc(user.Applications, func(a authority.Application) bool { return a.Client.ID == "tv" }) {
+		t.Errorf("left: %+v, %v", user.Applications, err)
+	}
 }
 
 // TestDeviceAuthorization is RFC 8628 from the beginning to a refresh.

@@ -235,7 +235,15 @@ func (a *Authority) AllowDevice(ctx context.Context, code secret.UserCode, id ev
 	if err := a.answerDevice(ctx, code, id, deviceAllowed, auth.User.ID); err != nil {
 		return client, err
 	}
-	if !client.FirstParty {
+	// The form that comes again must not agree again to what was ended since.
+	last, opened, err := a.Log.Last(ctx, a.Log.Realm().GrantSubject(id))
+	if err != nil {
+		return client, unavailable("look for the device's grant", err)
+	}
+	if _, revoked := last.Fact.(events.GrantRevoked); revoked {
+		return client, &rules.Refusal{Reason: RequestUsed}
+	}
+	if !client.FirstParty && !opened {
 		if err := a.GiveConsent(ctx, client, auth.User, asked, caller); err != nil {
 			return client, err
 		}

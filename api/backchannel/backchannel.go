@@ -26,7 +26,8 @@ const (
 	// most).
 	tokenLifetime = 2 * time.Minute
 	// giveUp is how long after a session's end a client is given up that has not
-	// taken its logout token. It was tried once in any case.
+	// taken its logout token: it was tried for this one, or has not answered for as
+	// long.
 	giveUp = time.Hour
 	// jobTimeout bounds one round of an end, but for the clients' answers.
 	jobTimeout = 10 * time.Second

@@ -90,7 +90,7 @@ func (d *Deliverer) tell(ctx context.Context, e end, p fold.Participant, client 
 	switch {
 	case tried && err == nil:
 		return 0, d.record(ctx, events.LogoutDelivered{LogoutOutcome: outcome}, p)
-	case (tried || failing) && d.cfg.Feed.Now(p.Session.Partition()).Sub(e.Stored) > d.giveUp:
+	case (tried || failing > d.giveUp) && d.cfg.Feed.Now(p.Session.Partition()).Sub(e.Stored) > d.giveUp:
 		d.cfg.Logger.Error("a client is given up: it was not told of the end of a session",
 			"client", client.ID, "session", p.Session.String(), "status", status)
 		return 0, d.record(ctx, events.LogoutFailed{LogoutOutcome: outcome}, p)

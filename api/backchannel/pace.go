@@ -22,17 +22,18 @@ type paces struct {
 
 // A pace is how one client is getting on.
 type pace struct {
-	inFlight  int
-	failures  uint64
-	notBefore time.Time
-	status    int
+	inFlight                int
+	failures                uint64
+	failingSince, notBefore time.Time
+	status                  int
 }
 
 func newPaces() *paces { return &paces{clients: map[string]*pace{}} }
 
 // enter says whether a client may be asked now, in which case leave must follow,
-// or how soon to try again. failing is a client that did not answer last time.
-func (p *paces) enter(client string, now time.Time) (again time.Duration, failing bool) {
+// or how soon to try again. failing is for how long the client has not answered,
+// if it did not last time.
+func (p *paces) enter(client string, now time.Time) (again, failing time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.clients[client]
@@ -40,11 +41,14 @@ func (p *paces) enter(client string, now time.Time) (again time.Duration, failin
 		c = &pace{}
 		p.clients[client] = c
 	}
-	switch failing = c.failures > 0; {
-	case failing && now.Before(c.notBefore):
-		return c.notBefore.Sub(now), true
-	case failing && c.inFlight > 0:
-		return firstPause, true
+	if c.failures > 0 {
+		failing = now.Sub(c.failingSince)
+	}
+	switch {
+	case c.failures > 0 && now.Before(c.notBefore):
+		return c.notBefore.Sub(now), failing
+	case c.failures > 0 && c.inFlight > 0:
+		return firstPause, failing
 	case c.inFlight >= maxInFlight:
 		return busyPause, failing
 	}
@@ -69,6 +73,9 @@ func (p *paces) leave(client string, status int, now time.Time, failed bool) (ag
 	}
 	// What was in flight together failed together.
 	if !now.Before(c.notBefore) {
+		if c.failures == 0 {
+			c.failingSince = now
+		}
 		c.failures++
 		c.notBefore = now.Add(backoff(c.failures))
 	}

@@ -9,16 +9,17 @@ import (
 func TestPace(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	p := newPaces()
-	enter := func(want time.Duration, failing bool) {
+	enter := func(want, failing time.Duration) {
 		t.Helper()
 		if again, got := p.enter("web", now); again != want || got != failing {
-			t.Fatalf("to wait %v, failing %t, want %v, %t", again, got, want, failing)
+			t.Fatalf("to wait %v, failing for %v, want %v, %v", again, got, want, failing)
 		}
 	}
+	began := now
 	for range maxInFlight {
-		enter(0, false)
+		enter(0, 0)
 	}
-	enter(busyPause, false)
+	enter(busyPause, 0)
 	if again, _ := p.enter("other", now); again != 0 {
 		t.Error("another client waits")
 	}
@@ -27,27 +28,27 @@ func TestPace(t *testing.T) {
 			t.Fatalf("to wait %v", again)
 		}
 	}
-	enter(firstPause, true)
+	enter(firstPause, 0)
 	now = now.Add(firstPause)
-	enter(0, true)
-	enter(firstPause, true) // one at a time
+	enter(0, now.Sub(began))
+	enter(firstPause, now.Sub(began)) // one at a time
 	if again := p.leave("web", 503, now, true); again != 2*firstPause || p.lastStatus("web") != 503 {
 		t.Errorf("to wait %v after %d", again, p.lastStatus("web"))
 	}
 	for range 20 {
 		now = now.Add(maxPause)
-		enter(0, true)
+		enter(0, now.Sub(began))
 		if again := p.leave("web", 0, now, true); again > maxPause {
 			t.Errorf("to wait %v", again)
 		}
 	}
 	now = now.Add(maxPause)
-	enter(0, true)
+	enter(0, now.Sub(began))
 	// What it refused it took in: it is up.
 	if again := p.leave("web", 400, now, true); again != 0 {
 		t.Errorf("to wait %v", again)
 	}
-	enter(0, false)
+	enter(0, 0)
 	p.leave("web", 200, now, false)
 	p.leave("other", 200, now, false)
 	if len(p.clients) != 0 {
