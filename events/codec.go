@@ -202,25 +202,30 @@ type Hash [sha256.Size]byte
 // Headers of the transport (batch, expectation, message id) are left out,
 // because they come and go without changing what was said.
 func Canonical(seq uint64, m Message) []byte {
-	names := make([]string, 0, len(m.Header))
-	for name := range m.Header {
+	headers := make([][2]string, 0, len(m.Header))
+	for name, value := range m.Header {
 		if strings.HasPrefix(name, headerPrefix) {
-			names = append(names, name)
+			headers = append(headers, [2]string{name, value})
 		}
 	}
-	slices.Sort(names)
-	b := make([]byte, 0, 512+len(m.Data))
-	b = binary.BigEndian.AppendUint64(b, seq)
-	b = appendField(b, m.Subject)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(names))) //nolint:gosec // a dozen headers
-	for _, name := range names {
-		b = appendField(b, name)
-		b = appendField(b, m.Header[name])
-	}
-	return appendField(b, string(m.Data))
+	slices.SortFunc(headers, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return AppendCanonical(make([]byte, 0, 512+len(m.Data)), seq, m.Subject, headers, m.Data)
 }
 
-func appendField(b []byte, s string) []byte {
+// AppendCanonical appends the canonical form of a message whose own headers are
+// sorted by name already.
+func AppendCanonical(b []byte, seq uint64, subject string, headers [][2]string, data []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, seq)
+	b = appendField(b, subject)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(headers))) //nolint:gosec // a dozen headers
+	for _, h := range headers {
+		b = appendField(b, h[0])
+		b = appendField(b, h[1])
+	}
+	return appendField(b, data)
+}
+
+func appendField[T string | []byte](b []byte, s T) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // messages are below 1 MiB
 	return append(b, s...)
 }

@@ -130,9 +130,15 @@ func (r *reader) run(ctx context.Context) error {
 	pause := backoff{next: 20 * time.Millisecond, most: time.Second}
 	for {
 		before := r.last
-		err := r.consume(ctx)
+		err := r.readArchive(ctx)
+		if err == nil {
+			err = r.consume(ctx)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, ErrGap) && r.forgotten(ctx) {
+			err = fmt.Errorf("%w: what comes next went to the archive", errInterrupted)
 		}
 		if !errors.Is(err, errInterrupted) {
 			return err

@@ -30,6 +30,8 @@ type Config struct {
 	Partitions int
 	// Replicas of every stream, 1 (also if zero) or 3 or 5.
 	Replicas int
+	// Archive has what streams have forgotten, nil if nothing was ever archived.
+	Archive Archive
 	// Logger is told of failed partitions and interrupted readers. Nil
 	// discards it.
 	Logger *slog.Logger

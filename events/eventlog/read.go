@@ -97,8 +97,9 @@ func (l *Log) Last(ctx context.Context, s events.Subject) (r events.Recorded, ok
 	return r, ok, nil
 }
 
-// At reads the event of that sequence from the stream's leader; ok is false if
-// it shows none. See After for what that means.
+// At reads the event of that sequence from the stream's leader or, where it was
+// forgotten, from the archive; ok is false if neither shows one. See After for
+// what that means.
 func (l *Log) At(ctx context.Context, stream string, seq uint64) (r events.Recorded, ok bool, err error) {
 	st, err := l.stream(stream)
 	if err == nil {
@@ -107,6 +108,9 @@ func (l *Log) At(ctx context.Context, stream string, seq uint64) (r events.Recor
 	var e Entry
 	if err == nil {
 		e, ok, err = st.at(ctx, seq)
+	}
+	if err == nil && !ok {
+		e, ok, err = l.archivedAt(ctx, st, seq)
 	}
 	if err == nil && ok {
 		r, err = e.Recorded()

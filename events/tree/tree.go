@@ -22,8 +22,12 @@ import (
 // nanoseconds. Windows and expiries run from that timestamp, so a log in which it
 // could be moved unseen would prove what happened and not when.
 func Leaf(seq uint64, stored time.Time, m events.Message) tlog.Hash {
-	b := events.Canonical(seq, m)
-	return tlog.RecordHash(binary.BigEndian.AppendUint64(b, uint64(stored.UnixNano()))) //nolint:gosec // the bits of it
+	return LeafOf(events.Canonical(seq, m), stored)
+}
+
+// LeafOf is Leaf of a canonical form, which it may write behind.
+func LeafOf(canonical []byte, stored time.Time) tlog.Hash {
+	return tlog.RecordHash(binary.BigEndian.AppendUint64(canonical, uint64(stored.UnixNano()))) //nolint:gosec // the bits of it
 }
 
 // A Subtree is a whole subtree: the leaves from N<<Level up to (N+1)<<Level.

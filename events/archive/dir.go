@@ -1,0 +1,289 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/chancery-authority/chancery/events/eventlog"
+)
+
+// suffix is that of a segment's file.
+const suffix = ".ndjson.zst"
+
+// maxBatch is how many entries are read at once.
+const maxBatch = 500
+
+// A Dir is a directory of segments, one below it for each stream, in which a
+// file is named after the first and the last sequence of what it holds:
+//
+//	MAIN_EVENTS_0/00000000000000000001-00000000000000016384.ndjson.zst
+//
+// A file appears whole, and is never changed. It is safe for concurrent use, by
+// several processes too.
+type Dir struct {
+	path string
+
+	mu sync.Mutex
+	// recent is the segment that was last looked into for one message.
+	recent  Segment
+	entries []eventlog.Entry
+}
+
+var _ eventlog.Archive = (*Dir)(nil)
+
+// Open gives a directory, which need not be there yet.
+func Open(path string) *Dir { return &Dir{path: path} }
+
+// A Segment is a file of an archive.
+type Segment struct {
+	Stream      string
+	First, Last uint64
+	// Path is where it is.
+	Path string
+}
+
+// Streams are those that the archive has anything of, sorted.
+func (d *Dir) Streams() ([]string, error) {
+	found, err := os.ReadDir(d.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list archive: %w", err)
+	}
+	var streams []string
+	for _, f := range found {
+		if f.IsDir() {
+			streams = append(streams, f.Name())
+		}
+	}
+	return streams, nil
+}
+
+// Segments are those of a stream, by their first sequences.
+func (d *Dir) Segments(stream string) ([]Segment, error) {
+	found, err := os.ReadDir(filepath.Join(d.path, stream))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list archive of %s: %w", stream, err)
+	}
+	var segments []Segment
+	for _, f := range found {
+		if s, ok := d.segment(stream, f.Name()); ok {
+			segments = append(segments, s)
+		}
+	}
+	slices.SortFunc(segments, func(a, b Segment) int { return strings.Compare(a.Path, b.Path) })
+	return segments, nil
+}
+
+// segment reads the name of a file.
+func (d *Dir) segment(stream, name string) (Segment, bool) {
+	text, ok := strings.CutSuffix(name, suffix)
+	first, last, both := strings.Cut(text, "-")
+	s := Segment{Stream: stream, Path: filepath.Join(d.path, stream, name)}
+	var err, err2 error
+	s.First, err = strconv.ParseUint(first, 10, 63)
+	s.Last, err2 = strconv.ParseUint(last, 10, 63)
+	return s, ok && both && errors.Join(err, err2) == nil && name == fileName(s.First, s.Last)
+}
+
+func fileName(first, last uint64) string { return fmt.Sprintf("%020d-%020d%s", first, last, suffix) }
+
+// Write writes a segment, which fill fills, and reads it back from the disk: it
+// must be what a known key has signed. Only then it is there. A segment that is
+// there is left alone.
+func (d *Dir) Write(h Header, known note.Verifiers, fill func(*Writer) error) error {
+	dir := filepath.Join(d.path, h.Stream)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write segment: %w", err)
+	}
+	final := filepath.Join(dir, fileName(h.First, h.Last))
+	if _, err := os.Stat(final); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(dir, ".writing-*")
+	if err != nil {
+		return fmt.Errorf("write segment: %w", err)
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // it was renamed, or is of no use
+	err = errors.Join(writeSegment(f, h, fill), f.Close())
+	if err == nil {
+		err = verifyFile(f.Name(), known)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), final)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("write segment of %s from %d on: %w", h.Stream, h.First, err)
+	}
+	return nil
+}
+
+func writeSegment(f *os.File, h Header, fill func(*Writer) error) error {
+	z, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	w, err := NewWriter(z, h)
+	if err == nil {
+		err = fill(w)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return errors.Join(err, z.Close(), f.Sync())
+}
+
+func verifyFile(path string, known note.Verifiers) error {
+	_, err := Segment{Path: path}.Verify(known)
+	return err
+}
+
+// syncDir makes a rename in a directory durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Verify is Verify of the file.
+func (s Segment) Verify(known note.Verifiers) (v Verified, err error) {
+	err = s.open(func(from io.Reader) error {
+		v, err = Verify(from, known)
+		return err
+	})
+	return v, err
+}
+
+// open decompresses the file.
+func (s Segment) open(read func(io.Reader) error) error {
+	f, err := os.Open(s.Path)
+	if err != nil {
+		return fmt.Errorf("open segment: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return fmt.Errorf("open segment: %w", err)
+	}
+	defer z.Close()
+	return read(z)
+}
+
+// lines opens the file for its lines.
+func (s Segment) lines(read func(*Reader) error) error {
+	return s.open(func(from io.Reader) error {
+		r, err := NewReader(from)
+		if err != nil {
+			return err
+		}
+		return read(r)
+	})
+}
+
+// Read implements eventlog.Archive. Every message is held against the leaf that
+// is beside it, which is no proof, but shows damage.
+func (d *Dir) Read(ctx context.Context, stream string, from, to uint64, each func([]eventlog.Entry) error) error {
+	if from == to {
+		return d.readOne(ctx, stream, from, each)
+	}
+	segments, err := d.Segments(stream)
+	if err != nil {
+		return err
+	}
+	next := from
+	for _, s := range segments {
+		if s.Last < next || s.First > next || next > to {
+			continue
+		}
+		end := min(s.Last, to)
+		if err := s.entries(ctx, next, end, each); err != nil {
+			return fmt.Errorf("read archive of %s: %w", stream, err)
+		}
+		next = end + 1
+	}
+	if next <= to {
+		return fmt.Errorf("read archive of %s: %w: sequence %d", stream, eventlog.ErrNotArchived, next)
+	}
+	return nil
+}
+
+// entries reads some of a segment's messages.
+func (s Segment) entries(ctx context.Context, from, to uint64, each func([]eventlog.Entry) error) error {
+	return s.lines(func(r *Reader) error {
+		var batch []eventlog.Entry
+		for want := s.First; want <= to; want++ {
+			l, err := r.Next()
+			if err != nil {
+				return fmt.Errorf("sequence %d: %w", want, err)
+			}
+			if l.Seq != want || l.Hash() != l.Leaf {
+				return fmt.Errorf("%w: sequence %d is not what it was", ErrDamaged, want)
+			}
+			if want < from {
+				continue
+			}
+			if batch = append(batch, l.Entry()); len(batch) == maxBatch || want == to {
+				if err := errors.Join(ctx.Err(), each(batch)); err != nil {
+					return err
+				}
+				batch = nil
+			}
+		}
+		return nil
+	})
+}
+
+// readOne reads one message, and keeps its segment: who looks at one event of
+// the past looks at others of its time.
+func (d *Dir) readOne(ctx context.Context, stream string, seq uint64, each func([]eventlog.Entry) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.recent.Stream != stream || seq < d.recent.First || seq > d.recent.Last {
+		if err := d.recall(ctx, stream, seq); err != nil {
+			return err
+		}
+	}
+	return each(d.entries[seq-d.recent.First:][:1])
+}
+
+func (d *Dir) recall(ctx context.Context, stream string, seq uint64) error {
+	segments, err := d.Segments(stream)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(segments, func(s Segment) bool { return s.First <= seq && seq <= s.Last })
+	if i < 0 {
+		return fmt.Errorf("read archive of %s: %w: sequence %d", stream, eventlog.ErrNotArchived, seq)
+	}
+	d.recent, d.entries = Segment{}, nil
+	var entries []eventlog.Entry
+	err = segments[i].entries(ctx, segments[i].First, segments[i].Last, func(batch []eventlog.Entry) error {
+		entries = append(entries, batch...)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read archive of %s: %w", stream, err)
+	}
+	d.recent, d.entries = segments[i], entries
+	return nil
+}

@@ -1,0 +1,214 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/chancery-authority/chancery/events/tree"
+)
+
+// Expected is what an archive is held against.
+type Expected struct {
+	// Known are the keys that sign checkpoints.
+	Known note.Verifiers
+	// Checkpoints are those that somebody has kept elsewhere. What they cover must
+	// be there, and be it.
+	Checkpoints []tree.Checkpoint
+	// Whole asks for everything that the newest checkpoint in the archive covers,
+	// as an export has it. The archive of a running authority ends before.
+	Whole bool
+}
+
+// A Report is what was verified of a stream.
+type Report struct {
+	Stream      string
+	First, Last uint64
+	// Messages is how many were verified.
+	Messages uint64
+	// Checkpoint is the newest one that they were held against.
+	Checkpoint tree.Checkpoint
+}
+
+// Verify verifies everything in the directory, as many segments at a time as
+// there are processors, each in constant memory. It says what is good, and fails
+// with the first *Fault. Progress, if not nil, is told of each segment.
+func (d *Dir) Verify(ctx context.Context, want Expected, progress func(Verified)) ([]Report, error) {
+	streams, err := d.Streams()
+	if err != nil {
+		return nil, err
+	}
+	if len(streams) == 0 {
+		return nil, errors.New("verify archive: there is nothing in it")
+	}
+	var reports []Report
+	for _, stream := range streams {
+		r, err := d.verifyStream(ctx, stream, want, progress)
+		if err != nil {
+			return reports, err
+		}
+		reports = append(reports, r)
+	}
+	for _, c := range want.Checkpoints {
+		if !slices.Contains(streams, c.Stream()) {
+			return reports, &Fault{Stream: c.Stream(), Seq: 1, Reason: fmt.Sprintf("the whole stream is missing, of which a checkpoint covers %d", c.Size)}
+		}
+	}
+	return reports, nil
+}
+
+func (d *Dir) verifyStream(ctx context.Context, stream string, want Expected, progress func(Verified)) (Report, error) {
+	segments, err := d.Segments(stream)
+	if err != nil {
+		return Report{}, err
+	}
+	if len(segments) == 0 {
+		return Report{}, fmt.Errorf("verify archive: there is nothing of %s", stream)
+	}
+	verified, failed := verifyAll(ctx, segments, want.Known, progress)
+	c := chain{Report: Report{Stream: stream, First: segments[0].First}, want: want}
+	for i, v := range verified {
+		// Of segments that do not fit the first one counts, as of messages.
+		if segments[i].First != c.next() {
+			return c.Report, &Fault{Stream: stream, Seq: c.next(), To: segments[i].First - 1, Reason: "they are missing"}
+		}
+		if failed[i] != nil {
+			return c.Report, failed[i]
+		}
+		if err := c.add(segments[i], v); err != nil {
+			return c.Report, err
+		}
+	}
+	return c.Report, c.end()
+}
+
+// verifyAll verifies segments, some at a time. What comes after a bad one may be
+// left out.
+func verifyAll(ctx context.Context, segments []Segment, known note.Verifiers, progress func(Verified)) (verified []Verified, failed []error) {
+	verified, failed = make([]Verified, len(segments)), make([]error, len(segments))
+	var mu sync.Mutex
+	next, stop := 0, false
+	take := func() (i int, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, next <= len(segments) && !stop
+	}
+	done := func(i int, v Verified, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		verified[i], failed[i] = v, err
+		if stop = stop || err != nil; err == nil && progress != nil {
+			progress(v)
+		}
+	}
+	var working sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		working.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				v, err := segments[i].Verify(known)
+				done(i, v, errors.Join(err, ctx.Err()))
+			}
+		})
+	}
+	working.Wait()
+	return verified, failed
+}
+
+// A chain puts the verified segments of a stream together.
+type chain struct {
+	Report
+	want Expected
+	// messages are all so far. It is from the start if the first segment is.
+	messages tree.Range
+}
+
+func (c *chain) next() uint64 {
+	if c.Messages == 0 {
+		return c.First
+	}
+	return c.Last + 1
+}
+
+// add adds the next segment. What its header has of the leaves before it must be
+// what came before it.
+func (c *chain) add(s Segment, v Verified) error {
+	h := v.Header
+	if h.Stream != s.Stream || h.First != s.First || h.Last != s.Last {
+		return fmt.Errorf("segment %s: %w: it holds %s, %d to %d", s.Path, ErrDamaged, h.Stream, h.First, h.Last)
+	}
+	if c.Messages == 0 {
+		c.messages = v.left
+	}
+	if !slices.Equal(c.messages.Hashes(), v.left.Hashes()) {
+		return &Fault{Stream: s.Stream, Seq: c.First, To: s.First - 1, Reason: "the checkpoints of two segments are not of one log"}
+	}
+	if err := c.messages.Join(v.Messages); err != nil {
+		return err
+	}
+	c.Messages += s.Last - s.First + 1
+	c.Last = s.Last
+	if v.Checkpoint.Size >= c.Checkpoint.Size {
+		c.Checkpoint = v.Checkpoint
+	}
+	return c.compare(s)
+}
+
+// compare holds the checkpoints that somebody has kept against what was added,
+// where they end in it.
+func (c *chain) compare(s Segment) error {
+	for _, kept := range c.want.Checkpoints {
+		if kept.Stream() != s.Stream || kept.Size < s.First || kept.Size > s.Last {
+			continue
+		}
+		root, err := s.rootAt(kept.Size)
+		if err != nil {
+			return err
+		}
+		if root != kept.Root {
+			return &Fault{Stream: s.Stream, Seq: 1, To: kept.Size, Reason: "another log was signed before"}
+		}
+	}
+	return nil
+}
+
+// rootAt is the root of the tree up to a sequence of a verified segment.
+func (s Segment) rootAt(seq uint64) (root tlog.Hash, err error) {
+	err = s.lines(func(r *Reader) error {
+		whole, err := tree.NewRange(0, leaf(s.First), r.Header.Left)
+		for n := s.First; err == nil && n <= seq; n++ {
+			var l *Line
+			if l, err = r.Next(); err == nil {
+				whole.Append(l.Leaf)
+			}
+		}
+		if err == nil {
+			root, err = whole.Root()
+		}
+		return err
+	})
+	return root, err
+}
+
+// end looks for what should follow.
+func (c *chain) end() error {
+	size := uint64(0)
+	if c.want.Whole {
+		size = c.Checkpoint.Size
+	}
+	for _, kept := range c.want.Checkpoints {
+		if kept.Stream() == c.Stream {
+			size = max(size, kept.Size)
+		}
+	}
+	if c.Last < size {
+		return &Fault{Stream: c.Stream, Seq: c.Last + 1, To: size, Reason: "they are missing, and a checkpoint covers them"}
+	}
+	return nil
+}
