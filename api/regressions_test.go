@@ -143,6 +143,15 @@ func (m *readModel) Audit(ctx context.Context, stream string, q projector.AuditQ
 	return local.Audit(ctx, stream, q, place, limit)
 }
 
+func (m *readModel) Hashes(ctx context.Context, stream string, indexes []int64) (projector.Hashes, error) {
+	m.reads.Add(1)
+	local := m.local.Load()
+	if local == nil {
+		return projector.Hashes{}, projector.ErrUnavailable
+	}
+	return local.Hashes(ctx, stream, indexes)
+}
+
 func newReadModel(t *testing.T, node *embeddedtest.Node) *readModel {
 	t.Helper()
 	log, err := eventlog.Open(t.Context(), node.Conn(), eventlog.Config{Realm: events.DefaultRealm})

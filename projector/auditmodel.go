@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -90,7 +91,11 @@ type auditChanges struct {
 	openings []fold.Audit
 }
 
-func (c *auditChanges) apply(ctx context.Context, r events.Recorded, clock time.Time) error {
+func (c *auditChanges) apply(ctx context.Context, e eventlog.Entry, clock time.Time) error {
+	r, err := recorded(e)
+	if err != nil {
+		return err
+	}
 	a, err := fold.AuditOf(r)
 	if err != nil {
 		return err

@@ -33,7 +33,9 @@ type Local struct {
 	realm   events.Realm
 	logger  *slog.Logger
 	workers []*worker
-	// audits are beside workers, each of the same stream.
+	// trees are beside workers, each of the same stream, and audits, if there are
+	// any, too.
+	trees  []*worker
 	audits []*worker
 	places map[place]*worker
 	stop   context.CancelFunc
@@ -64,31 +66,38 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 		return nil, errors.Join(err, l.closeStores())
 	}
 	l.places[registryPlace] = w
+	if l.trees, err = l.openBeside(ctx, log, cfg, treeModel(), treePlace); err != nil {
+		return nil, errors.Join(err, l.closeStores())
+	}
 	if !cfg.NoAudit {
-		if err := l.openAudit(ctx, log, cfg); err != nil {
+		if l.audits, err = l.openBeside(ctx, log, cfg, auditModel(), auditPlace); err != nil {
 			return nil, errors.Join(err, l.closeStores())
 		}
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
-	for _, w := range slices.Concat(l.workers, l.audits) {
+	for _, w := range l.all() {
 		l.done.Go(func() { w.run(running) })
 	}
 	return l, nil
 }
 
-// openAudit opens the audit of every stream.
-func (l *Local) openAudit(ctx context.Context, log *eventlog.Log, cfg LocalConfig) error {
+// openBeside opens a further model of every stream. What was opened is in the
+// result also with an error.
+func (l *Local) openBeside(ctx context.Context, log *eventlog.Log, cfg LocalConfig, m model, at func(stream string) place) (opened []*worker, err error) {
 	for _, of := range l.workers {
-		w, err := newWorker(ctx, log, of.stream, auditModel(), cfg)
+		w, err := newWorker(ctx, log, of.stream, m, cfg)
 		if err != nil {
-			return err
+			return opened, err
 		}
-		l.audits = append(l.audits, w)
-		l.places[auditPlace(of.stream)] = w
+		opened = append(opened, w)
+		l.places[at(of.stream)] = w
 	}
-	return nil
+	return opened, nil
 }
+
+// all are the workers of every model.
+func (l *Local) all() []*worker { return slices.Concat(l.workers, l.trees, l.audits) }
 
 func (l *Local) open(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
 	w, err := newWorker(ctx, log, stream, m, cfg)
@@ -120,7 +129,7 @@ func (l *Local) Close() error {
 
 func (l *Local) closeStores() error {
 	var err error
-	for _, w := range slices.Concat(l.workers, l.audits) {
+	for _, w := range l.all() {
 		err = errors.Join(err, w.store.Load().close())
 	}
 	return err
@@ -163,7 +172,7 @@ func (l *Local) Wait(ctx context.Context) error {
 // audit, and the position it is of. Two read models at one position have the same. It reads
 // every row.
 func (l *Local) StateHash(ctx context.Context, model string) (events.Hash, uint64, error) {
-	for _, w := range slices.Concat(l.workers, l.audits) {
+	for _, w := range l.all() {
 		if w.modelName() == model {
 			return w.store.Load().stateHash(ctx)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -80,7 +81,11 @@ type partitionChanges struct {
 	told []fold.Logout
 }
 
-func (c *partitionChanges) apply(ctx context.Context, r events.Recorded, clock time.Time) error {
+func (c *partitionChanges) apply(ctx context.Context, e eventlog.Entry, clock time.Time) error {
+	r, err := recorded(e)
+	if err != nil {
+		return err
+	}
 	switch r.Subject.Kind() {
 	case "grant":
 		return c.applyGrant(ctx, r, clock)

@@ -36,6 +36,9 @@ type Reader interface {
 	// that of the page before, or 0. It gives at most limit rows, no more than
 	// MaxAuditPage, and possibly none although there are more behind its Place.
 	Audit(ctx context.Context, stream string, q AuditQuery, place uint64, limit int) (AuditPage, error)
+	// Hashes are those of the Merkle tree of a stream, by the indexes that package
+	// tlog gives them, no more than MaxHashes.
+	Hashes(ctx context.Context, stream string, indexes []int64) (Hashes, error)
 	// Participants are the clients that got grants of a partition in a session of
 	// any, and UserParticipants those of all of a user's sessions, from behind a
 	// sequence on.
@@ -87,7 +90,8 @@ const (
 	readParticipants     = "participants"
 	readUserParticipants = "user_participants"
 
-	readAudit = "audit"
+	readAudit  = "audit"
+	readHashes = "hashes"
 )
 
 // A source reads what was folded from a stream as JSON, null or nil if there is
@@ -106,6 +110,9 @@ func partitionPlace(p events.Partition) place { return place(strconv.Itoa(int(p)
 // auditPlace is where the audit of a stream is asked for.
 func auditPlace(stream string) place { return place(stream) }
 
+// treePlace is where the tree of a stream is asked for.
+func treePlace(stream string) place { return place(stream + "-tree") }
+
 // validKey reports whether a key is one that a read takes at a place.
 func validKey(at place, what, key string) bool {
 	switch what {
@@ -114,6 +121,9 @@ func validKey(at place, what, key string) bool {
 		return err == nil && partitionPlace(id.Partition()) == at
 	case readAudit:
 		_, err := parseAuditKey(key)
+		return err == nil
+	case readHashes:
+		_, err := parseIndexes(key)
 		return err == nil
 	case readHeld:
 		user, client, _ := strings.Cut(key, ".")
@@ -170,6 +180,15 @@ func (s states) Audit(ctx context.Context, stream string, q AuditQuery, place ui
 		return AuditPage{}, fmt.Errorf("read audit: %w", err)
 	}
 	return readAll[AuditPage](ctx, s.source, auditPlace(stream), readAudit, string(key))
+}
+
+// Hashes is described at Reader.
+func (s states) Hashes(ctx context.Context, stream string, indexes []int64) (Hashes, error) {
+	key, err := json.Marshal(indexes)
+	if err != nil {
+		return Hashes{}, fmt.Errorf("read hashes: %w", err)
+	}
+	return readAll[Hashes](ctx, s.source, treePlace(stream), readHashes, string(key))
 }
 
 func readAll[S any](ctx context.Context, from source, at place, what, key string) (all S, err error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -47,7 +48,11 @@ type registryChanges struct {
 	keys     overlay[fold.Key]
 }
 
-func (c *registryChanges) apply(ctx context.Context, r events.Recorded, _ time.Time) error {
+func (c *registryChanges) apply(ctx context.Context, e eventlog.Entry, _ time.Time) error {
+	r, err := recorded(e)
+	if err != nil {
+		return err
+	}
 	switch r.Subject.Kind() {
 	case "client":
 		return applyTo(ctx, c.clients, r.Subject.ID(), r)

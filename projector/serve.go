@@ -28,8 +28,11 @@ const (
 // While versions are mixed, each asks for states it knows all fields of.
 func readSubject(r events.Realm, at place, what string) string {
 	version := modelVersion
-	if what == readAudit {
+	switch what {
+	case readAudit:
 		version = auditVersion
+	case readHashes:
+		version = treeVersion
 	}
 	return fmt.Sprintf("%s.read.v%d.%s.%s", r, version, at, what)
 }

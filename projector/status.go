@@ -12,7 +12,7 @@ import (
 type Status struct {
 	Stream string
 	// Model is the name of the read model, as its file has it: the stream's, with
-	// ".audit" behind it for the audit.
+	// ".audit" behind it for the audit and ".tree" for the tree.
 	Model string
 	// Position is the sequence of the last message folded, and Head that of the
 	// newest one when it was last looked at, about a second ago.
@@ -30,6 +30,9 @@ type Status struct {
 
 // Status is that of every stream's states, the registry last.
 func (l *Local) Status() []Status { return statuses(l.workers) }
+
+// TreeStatus is that of every stream's tree.
+func (l *Local) TreeStatus() []Status { return statuses(l.trees) }
 
 // AuditStatus is that of every stream's audit, if there is one.
 func (l *Local) AuditStatus() []Status { return statuses(l.audits) }

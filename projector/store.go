@@ -61,9 +61,9 @@ func (m model) names() []string {
 // changes are what a batch does to the rows of a model. They are kept in
 // memory until the batch ends.
 type changes interface {
-	// apply folds one event at clock, the newest timestamp up to its own. It
+	// apply folds one entry at clock, the newest timestamp up to its own. It
 	// returns fold.ErrPoison for one that cannot be folded.
-	apply(ctx context.Context, r events.Recorded, clock time.Time) error
+	apply(ctx context.Context, e eventlog.Entry, clock time.Time) error
 	// flush writes the rows and deletes those that are finished at clock.
 	flush(ctx context.Context, clock time.Time) error
 }
@@ -104,7 +104,7 @@ func (s *store) foldRows(ctx context.Context, at position, entries []eventlog.En
 	reached = at
 	for _, e := range entries {
 		next := reached.next(e)
-		err = applyEntry(ctx, rows, e, next.clock)
+		err = rows.apply(ctx, e, next.clock)
 		if errors.Is(err, fold.ErrPoison) {
 			poison = err
 			break
@@ -123,13 +123,14 @@ func (s *store) foldRows(ctx context.Context, at position, entries []eventlog.En
 	return reached, poison, nil
 }
 
-func applyEntry(ctx context.Context, rows changes, e eventlog.Entry, clock time.Time) error {
+// recorded is the event of an entry. One that cannot be decoded is poison.
+func recorded(e eventlog.Entry) (events.Recorded, error) {
 	r, err := e.Recorded()
 	if err != nil {
-		return fmt.Errorf("%w: %w", fold.ErrPoison, err)
+		return r, fmt.Errorf("%w: %w", fold.ErrPoison, err)
 	}
 	r.Stored = r.Stored.UTC()
-	return rows.apply(ctx, r, clock)
+	return r, nil
 }
 
 // bind notes, the first time, which stream is folded. After that a stream that

@@ -58,7 +58,7 @@ func (s *Server) status() any {
 		return nil
 	}
 	var all []ModelStatus
-	for _, m := range slices.Concat(s.local.Status(), s.local.AuditStatus()) {
+	for _, m := range slices.Concat(s.local.Status(), s.local.TreeStatus(), s.local.AuditStatus()) {
 		all = append(all, ModelStatus{
 			Stream: m.Stream, Model: m.Model, Head: m.Head, Position: m.Position, Lag: m.Lag.Seconds(),
 			Hash: hex.EncodeToString(m.Hash[:]), Error: text(errors.Join(m.Err, s.eventLog.Failed(m.Stream))),
