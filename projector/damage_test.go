@@ -139,10 +139,10 @@ func TestAnotherLogUnderAStoppedProjector(t *testing.T) {
 			node.Stop()
 		},
 		"a flipped bit": func(t *testing.T, node *embeddedtest.Node, _ string) {
-			flipBit(t, node.Dir, 0.5, dropIndex)
+			node.FlipBit(stream, 0.5, dropIndex)
 		},
 		"a flipped bit in the last message": func(t *testing.T, node *embeddedtest.Node, _ string) {
-			flipBit(t, node.Dir, 0.995, dropIndex)
+			node.FlipBit(stream, 0.995, dropIndex)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestUnreadableMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	node.Stop()
-	flipBit(t, node.Dir, 0.995, keepIndex)
+	node.FlipBit(stream, 0.995, keepIndex)
 	node.Start()
 	log = openLog(t, node.Conn(), 1)
 	head, err := log.Head(t.Context(), stream)
@@ -215,28 +215,6 @@ const (
 	keepIndex = true
 	dropIndex = false
 )
-
-// flipBit flips one bit of the stream's only block, at a fraction of its
-// length.
-func flipBit(t *testing.T, dir string, at float64, index bool) {
-	t.Helper()
-	msgs := filepath.Join(dir, "nats", "jetstream", "$G", "streams", stream, "msgs")
-	path := filepath.Join(msgs, "1.blk")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[int(at*float64(len(b)))] ^= 0x10
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if index == keepIndex {
-		return
-	}
-	if err := os.Remove(filepath.Join(msgs, "index.db")); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestLogCutShortUnderARunningProjector restarts the server on an older store
 // while the projector is connected.

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/chancery-authority/chancery/events/durable"
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
@@ -107,37 +108,18 @@ func fileName(first, last uint64) string { return fmt.Sprintf("%020d-%020d%s", f
 // must be what a known key has signed. Only then it is there. A segment that is
 // there is left alone.
 func (d *Dir) Write(h Header, known note.Verifiers, fill func(*Writer) error) error {
-	dir := filepath.Join(d.path, h.Stream)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("write segment: %w", err)
-	}
-	final := filepath.Join(dir, fileName(h.First, h.Last))
-	if _, err := os.Stat(final); err == nil {
+	path := filepath.Join(d.path, h.Stream, fileName(h.First, h.Last))
+	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	f, err := os.CreateTemp(dir, ".writing-*")
-	if err != nil {
-		return fmt.Errorf("write segment: %w", err)
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it was renamed, or is of no use
-	err = errors.Join(writeSegment(f, h, fill), f.Close())
-	if err == nil {
-		err = verifyFile(f.Name(), known)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), final)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("write segment of %s from %d on: %w", h.Stream, h.First, err)
-	}
-	return nil
+	return durable.Write(path, func(f *os.File) error { return compress(f, h, fill) }, func(written string) error {
+		_, err := Segment{Path: written}.Verify(known)
+		return err
+	})
 }
 
-func writeSegment(f *os.File, h Header, fill func(*Writer) error) error {
-	z, err := zstd.NewWriter(f, zstd.WithEncoderConcurrency(1))
+func compress(to io.Writer, h Header, fill func(*Writer) error) error {
+	z, err := zstd.NewWriter(to, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
@@ -148,21 +130,7 @@ func writeSegment(f *os.File, h Header, fill func(*Writer) error) error {
 	if err == nil {
 		err = w.Close()
 	}
-	return errors.Join(err, z.Close(), f.Sync())
-}
-
-func verifyFile(path string, known note.Verifiers) error {
-	_, err := Segment{Path: path}.Verify(known)
-	return err
-}
-
-// syncDir makes a rename in a directory durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(err, z.Close())
 }
 
 // Verify is Verify of the file.

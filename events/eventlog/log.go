@@ -190,6 +190,15 @@ func (l *Log) Realm() events.Realm { return l.cfg.Realm }
 // is seen by the next Open.
 func (l *Log) Partitions() []events.Partition { return slices.Clone(l.partitions) }
 
+// Streams are the names of all streams: the registry's and the partitions'.
+func (l *Log) Streams() []string {
+	names := []string{l.cfg.Realm.RegistryStream()}
+	for _, p := range l.partitions {
+		names = append(names, l.cfg.Realm.PartitionStream(p))
+	}
+	return names
+}
+
 // stream finds an open stream by name.
 func (l *Log) stream(name string) (*stream, error) {
 	s, ok := l.streams[name]

@@ -1,0 +1,376 @@
+// Package checkpoint signs what streams are, and holds them against what was
+// signed before: a stream that is shorter, or another one, fails closed.
+//
+// The one thing to know: a checkpoint counts because of where it is kept. One is
+// in a bucket, where every process sees it, and one in a file outside of the
+// log's engine, which is still there when the engine has lost its store, and the
+// bucket with it.
+package checkpoint
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/time/rate"
+
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/events/tree"
+	"github.com/chancery-authority/chancery/projector"
+)
+
+const (
+	// interval is how often a stream is looked at, and signed if it has grown.
+	interval = time.Second
+	// isolation is how long a replicated stream may seem shorter before that is
+	// taken for a loss: a leader that is cut off answers from the past.
+	isolation = 30 * time.Second
+	// bucketName is that of the newest checkpoints, by streams.
+	bucketName = "CHECKPOINTS"
+	// complaint is how often what an operator should mend is told.
+	complaint = time.Minute
+)
+
+// Reasons for which a stream fails.
+var (
+	ErrShorter   = errors.New("the log has lost messages that a checkpoint covers")
+	ErrDifferent = errors.New("the log is not the one that was signed")
+	// errBehind is returned for a tree that does not reach a checkpoint yet.
+	errBehind = errors.New("the tree is behind")
+)
+
+// Config says what is kept and where. Log, Reader and Logger are required.
+type Config struct {
+	Log *eventlog.Log
+	// Reader has the trees.
+	Reader projector.Reader
+	// Key signs. Without one nothing is signed, but what others have signed is
+	// held against the log all the same.
+	Key note.Signer
+	// Known are the keys that may have signed. Nil takes checkpoints as they are.
+	Known note.Verifiers
+	// Dir has the newest checkpoint of each stream, in a file of its name, so it
+	// should be on another disk than the log. Empty keeps none.
+	Dir string
+	// Accept are streams whose log is taken as it is, whatever was signed before.
+	Accept []string
+	// ScrubRate is how many messages a second are read again, of each stream, to be
+	// held against its tree. 0 reads none.
+	ScrubRate int
+	Logger    *slog.Logger
+}
+
+// A Keeper keeps the checkpoints of every stream, until Close.
+type Keeper struct {
+	cfg     Config
+	kv      jetstream.KeyValue
+	streams []*kept
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// kept is what a keeper has of one stream. But for newest it is the keeper's
+// own goroutine's.
+type kept struct {
+	stream string
+	// file is what was in the file when it was opened, nil if it holds, or there
+	// was none.
+	file *signed
+	// held is the largest that was compared, and recorded the one in the bucket.
+	held, recorded tree.Checkpoint
+	// shorter is since when the log seems to be.
+	shorter time.Time
+	// told says that the failure of the stream is in the bucket.
+	told bool
+	warn rate.Sometimes
+
+	mu     sync.Mutex
+	newest signed
+}
+
+// signed is a checkpoint with its text.
+type signed struct {
+	tree.Checkpoint
+	text []byte
+}
+
+// record is what the bucket has of a stream.
+type record struct {
+	// Checkpoint is the newest, as a signed note.
+	Checkpoint string `json:"checkpoint,omitempty"`
+	// Failed is why the stream has failed, for all processes.
+	Failed string `json:"failed,omitempty"`
+}
+
+// Open looks at every stream once, so that one that does not hold has failed
+// before anything is answered from it, and then goes on looking.
+func Open(ctx context.Context, cfg Config) (*Keeper, error) {
+	kv, err := cfg.Log.Bucket(ctx, bucketName)
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoints: %w", err)
+	}
+	k := &Keeper{cfg: cfg, kv: kv}
+	for _, stream := range cfg.Log.Streams() {
+		s := &kept{stream: stream, warn: rate.Sometimes{Interval: complaint}}
+		if err := k.load(ctx, s); err != nil {
+			return nil, fmt.Errorf("open checkpoints of %s: %w", stream, err)
+		}
+		if err := k.look(ctx, s); err != nil {
+			cfg.Logger.Warn("a stream could not be held against its checkpoint yet", "stream", stream, "reason", err)
+		}
+		k.streams = append(k.streams, s)
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	k.stop = stop
+	for _, s := range k.streams {
+		k.done.Go(func() { k.keep(running, s) })
+		if cfg.ScrubRate > 0 {
+			k.done.Go(func() { k.scrub(running, s.stream) })
+		}
+	}
+	return k, nil
+}
+
+// Close signs what is new once more, and stops.
+func (k *Keeper) Close() {
+	k.stop()
+	k.done.Wait()
+}
+
+// Newest is the newest checkpoint of a stream that holds, with its text, nil if
+// there is none yet.
+func (k *Keeper) Newest(stream string) (tree.Checkpoint, []byte) {
+	i := slices.IndexFunc(k.streams, func(s *kept) bool { return s.stream == stream })
+	if i < 0 {
+		return tree.Checkpoint{}, nil
+	}
+	newest := k.streams[i].latest()
+	return newest.Checkpoint, newest.text
+}
+
+func (k *Keeper) keep(ctx context.Context, s *kept) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), interval)
+			defer cancel()
+			if err := k.look(last, s); err != nil {
+				k.cfg.Logger.Debug("no last checkpoint", "stream", s.stream, "reason", err)
+			}
+			return
+		case <-tick.C:
+			if err := k.look(ctx, s); err != nil && !errors.Is(err, errBehind) && ctx.Err() == nil {
+				s.warn.Do(func() { k.cfg.Logger.Warn("checkpoint", "stream", s.stream, "reason", err) })
+			}
+		}
+	}
+}
+
+// look compares a stream with what was signed of it, and signs it anew if it has
+// grown. The error is about something that may pass.
+func (k *Keeper) look(ctx context.Context, s *kept) error {
+	have, revision, err := k.read(ctx, s.stream)
+	if err != nil {
+		return err
+	}
+	if have.Failed != "" && !s.told {
+		s.told = true
+		k.cfg.Log.FailPartition(s.stream, errors.New(have.Failed))
+	}
+	if err := k.cfg.Log.Failed(s.stream); err != nil {
+		return k.tell(ctx, s, have, revision, err)
+	}
+	theirs, err := k.parse([]byte(have.Checkpoint))
+	if err != nil {
+		return fmt.Errorf("the bucket has a checkpoint that cannot be trusted: %w", err)
+	}
+	for _, c := range []*signed{s.file, theirs} {
+		if c == nil {
+			continue
+		}
+		if err := k.hold(ctx, s, *c); errors.Is(err, ErrShorter) || errors.Is(err, ErrDifferent) {
+			k.cfg.Log.FailPartition(s.stream, err)
+			return k.tell(ctx, s, have, revision, err)
+		} else if err != nil {
+			return err
+		}
+	}
+	s.file = nil
+	if theirs != nil {
+		s.recorded = theirs.Checkpoint
+	}
+	return k.sign(ctx, s, have, revision)
+}
+
+// hold compares the log with one checkpoint of it.
+func (k *Keeper) hold(ctx context.Context, s *kept, c signed) error {
+	if c.Stream() != s.stream {
+		return fmt.Errorf("%w: it is of %s", tree.ErrCheckpoint, c.Stream())
+	}
+	head, err := k.cfg.Log.Head(ctx, s.stream)
+	if err != nil {
+		return err
+	}
+	if head.Seq < c.Size {
+		return k.seemsShorter(s, head, c.Checkpoint)
+	}
+	s.shorter = time.Time{}
+	if c.Checkpoint == s.held {
+		return nil
+	}
+	root, err := k.rootAt(ctx, s.stream, c.Size)
+	if err != nil {
+		return err
+	}
+	if root != c.Root {
+		return fmt.Errorf("%w: sequences 1 to %d", ErrDifferent, c.Size)
+	}
+	if c.Size >= s.held.Size {
+		s.held = c.Checkpoint
+		s.tell(c)
+	}
+	return nil
+}
+
+func (k *Keeper) seemsShorter(s *kept, head eventlog.Head, c tree.Checkpoint) error {
+	err := fmt.Errorf("%w: it ends at %d, and %d were signed", ErrShorter, head.Seq, c.Size)
+	if s.shorter.IsZero() {
+		s.shorter = time.Now()
+	}
+	if head.Replicas > 1 && time.Since(s.shorter) < isolation {
+		return fmt.Errorf("%w, if the server that leads is not cut off: %s", errBehind, err.Error())
+	}
+	return err
+}
+
+// tell makes a checkpoint the newest.
+func (s *kept) tell(c signed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.newest = c
+}
+
+func (s *kept) latest() signed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newest
+}
+
+// rootAt is the root of the stream's tree at a size.
+func (k *Keeper) rootAt(ctx context.Context, stream string, size uint64) (tlog.Hash, error) {
+	whole, err := tree.ReadRange(projector.HashReader(ctx, k.cfg.Reader, stream), 0, int64(size)) //nolint:gosec // sequences are far below 2^63
+	if err != nil {
+		return tlog.Hash{}, fmt.Errorf("%w: %w", errBehind, err)
+	}
+	return whole.Root()
+}
+
+// sign signs what the tree has reached. The file comes first: what the bucket
+// says is known to be outside of the engine.
+func (k *Keeper) sign(ctx context.Context, s *kept, have record, revision uint64) error {
+	if k.cfg.Key == nil {
+		return nil
+	}
+	at, err := k.cfg.Reader.Hashes(ctx, s.stream, nil)
+	if err != nil {
+		return err
+	}
+	if at.Position > s.held.Size {
+		root, err := k.rootAt(ctx, s.stream, at.Position)
+		if err != nil {
+			return err
+		}
+		text, err := tree.Sign(k.cfg.Key, s.stream, at.Position, root)
+		if err != nil {
+			return err
+		}
+		c, err := tree.Unverified(text)
+		if err == nil && k.cfg.Dir != "" {
+			err = writeFile(k.cfg.Dir, s.stream, text)
+		}
+		if err != nil {
+			return err
+		}
+		s.held = c
+		s.tell(signed{c, text})
+	}
+	if s.held.Size > s.recorded.Size {
+		return k.write(ctx, s.stream, record{Checkpoint: string(s.latest().text), Failed: have.Failed}, revision)
+	}
+	return nil
+}
+
+// parse reads a checkpoint, nil for an empty text.
+func (k *Keeper) parse(text []byte) (*signed, error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	open := tree.Unverified
+	if k.cfg.Known != nil {
+		open = func(text []byte) (tree.Checkpoint, error) { return tree.Open(text, k.cfg.Known) }
+	}
+	c, err := open(text)
+	if err != nil {
+		return nil, err
+	}
+	return &signed{c, text}, nil
+}
+
+// tell puts into the bucket why a stream has failed, so that it fails in every
+// process, also in one that only appends.
+func (k *Keeper) tell(ctx context.Context, s *kept, have record, revision uint64, failure error) error {
+	if have.Failed == "" && !s.told {
+		have.Failed = failure.Error()
+		if err := k.write(ctx, s.stream, have, revision); err != nil {
+			return err
+		}
+		s.told = true
+	}
+	return nil
+}
+
+// read reads what the bucket has of a stream.
+func (k *Keeper) read(ctx context.Context, stream string) (r record, revision uint64, err error) {
+	entry, err := k.kv.Get(ctx, stream)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return record{}, 0, nil
+	}
+	if err == nil {
+		revision = entry.Revision()
+		err = json.Unmarshal(entry.Value(), &r)
+	}
+	if err != nil {
+		return record{}, 0, fmt.Errorf("read the bucket of checkpoints: %w", err)
+	}
+	return r, revision, nil
+}
+
+// write replaces what was read. Who was first with another is seen the next time.
+func (k *Keeper) write(ctx context.Context, stream string, r record, revision uint64) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode checkpoint: %w", err)
+	}
+	if revision == 0 {
+		_, err = k.kv.Create(ctx, stream, text)
+	} else {
+		_, err = k.kv.Update(ctx, stream, text, revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write the bucket of checkpoints: %w", err)
+	}
+	return nil
+}

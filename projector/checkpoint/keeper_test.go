@@ -1,0 +1,287 @@
+package checkpoint
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/time/rate"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/events/tree"
+	"github.com/chancery-authority/chancery/projector"
+)
+
+const (
+	realm = events.DefaultRealm
+	// stream is the one that the tests write to.
+	stream = "MAIN_EVENTS_0"
+)
+
+type keys struct {
+	signer note.Signer
+	known  note.Verifiers
+}
+
+func newKeys(t testing.TB) keys {
+	t.Helper()
+	private, public, err := tree.NewKey(rand.Reader, "auth.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := note.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys{signer, note.VerifierList(verifier)}
+}
+
+// An instance is a process: a log, its projector and what keeps the checkpoints.
+type instance struct {
+	log    *eventlog.Log
+	local  *projector.Local
+	keeper *Keeper
+}
+
+func start(t testing.TB, nc *nats.Conn, models string, cfg Config) *instance {
+	t.Helper()
+	var i instance
+	var err error
+	if i.log, err = eventlog.Open(t.Context(), nc, eventlog.Config{Realm: realm}); err != nil {
+		t.Fatal(err)
+	}
+	if i.local, err = projector.OpenLocal(t.Context(), i.log, projector.LocalConfig{Dir: models, NoAudit: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { i.close(t) })
+	cfg.Log, cfg.Reader = i.log, i.local
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if i.keeper, err = Open(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	return &i
+}
+
+func (i *instance) close(t testing.TB) {
+	t.Helper()
+	if i.local == nil {
+		return
+	}
+	if i.keeper != nil {
+		i.keeper.Close()
+	}
+	if err := i.local.Close(); err != nil {
+		t.Error(err)
+	}
+	i.local = nil
+}
+
+// tick appends n ticks that say where they are from.
+func (i *instance) tick(t testing.TB, from string, n int) (last uint64) {
+	t.Helper()
+	for m := range n {
+		r, err := i.log.Append(t.Context(), eventlog.Unit{Event: events.Event{
+			ID: fmt.Sprint(from, m), Source: "test", Subject: realm.RevokedSubject(0), Fact: events.FeedTicked{},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = r.Seq
+	}
+	return last
+}
+
+// signs waits for a checkpoint of at least that size.
+func (i *instance) signs(t testing.TB, size uint64) (c tree.Checkpoint, text []byte) {
+	t.Helper()
+	embeddedtest.Eventually(t, fmt.Sprint("a checkpoint of ", size), func() bool {
+		c, text = i.keeper.Newest(stream)
+		return c.Size >= size
+	})
+	return c, text
+}
+
+// fails waits until the stream has failed, for that reason.
+func (i *instance) fails(t testing.TB, reason error) {
+	t.Helper()
+	embeddedtest.Eventually(t, "the stream fails", func() bool { return i.log.Failed(stream) != nil })
+	if err := i.log.Failed(stream); reason != nil && !errors.Is(err, reason) {
+		t.Errorf("it failed by %v, want %v", err, reason)
+	}
+}
+
+func TestCheckpointsGrow(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeys(t), t.TempDir()
+	nc := embeddedtest.Single(t).Conn()
+	i := start(t, nc, t.TempDir(), Config{Key: k.signer, Known: k.known, Dir: dir})
+	if _, text := i.keeper.Newest(stream); text != nil {
+		t.Errorf("there is a checkpoint of an empty stream: %s", text)
+	}
+	first, text := i.signs(t, i.tick(t, "a", 300))
+	if c, err := tree.Open(text, k.known); err != nil || c != first {
+		t.Errorf("%s: %v", text, err)
+	}
+	second, _ := i.signs(t, i.tick(t, "b", 300))
+	old, err := tree.ReadRange(projector.HashReader(t.Context(), i.local, stream), 0, int64(first.Size))
+	if root, err2 := old.Root(); errors.Join(err, err2) != nil || root != first.Root {
+		t.Errorf("the first one is not of the tree that grew: %v", errors.Join(err, err2))
+	}
+	embeddedtest.Eventually(t, "file and bucket have it", func() bool {
+		file, _ := os.ReadFile(filepath.Join(dir, stream))
+		have, _, err := i.keeper.read(t.Context(), stream)
+		c, err2 := tree.Open(file, k.known)
+		return errors.Join(err, err2) == nil && c == second && have.Checkpoint == string(file)
+	})
+	// Another process, without a key or files, knows it from the bucket.
+	other := start(t, nc, t.TempDir(), Config{Known: k.known})
+	if c, _ := other.signs(t, second.Size); c != second {
+		t.Errorf("the other one has %+v", c)
+	}
+}
+
+// TestAnotherLog exchanges the log, with all that is in its engine, and deletes
+// the read models, so that only the file tells.
+func TestAnotherLog(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		// change changes a stopped server, and again is what happens before it is
+		// opened.
+		change func(t *testing.T, n *embeddedtest.Node, empty string)
+		reason error
+	}{
+		"empty":         {func(t *testing.T, n *embeddedtest.Node, empty string) { replace(t, n.Dir, empty) }, ErrShorter},
+		"shorter":       {func(t *testing.T, n *embeddedtest.Node, empty string) { rewritten(t, n, empty, 50) }, ErrShorter},
+		"as long":       {func(t *testing.T, n *embeddedtest.Node, empty string) { rewritten(t, n, empty, 100) }, ErrDifferent},
+		"longer":        {func(t *testing.T, n *embeddedtest.Node, empty string) { rewritten(t, n, empty, 150) }, ErrDifferent},
+		"a flipped bit": {func(_ *testing.T, n *embeddedtest.Node, _ string) { n.FlipBit(stream, 0.5, false) }, ErrShorter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k, dir, empty := newKeys(t), t.TempDir(), t.TempDir()
+			n := embeddedtest.Single(t)
+			cfg := Config{Key: k.signer, Known: k.known, Dir: dir}
+			was := start(t, n.Conn(), t.TempDir(), cfg)
+			was.signs(t, was.tick(t, "a", 100))
+			was.close(t)
+			n.Stop()
+			c.change(t, n, empty)
+			n.Start()
+			is := start(t, n.Conn(), t.TempDir(), cfg)
+			is.fails(t, c.reason)
+			is.close(t)
+			// A process that knows no file is told by the bucket.
+			other := start(t, n.Conn(), t.TempDir(), Config{Known: k.known})
+			other.fails(t, nil)
+			other.close(t)
+			// Restarting does not help, accepting does.
+			again := start(t, n.Conn(), t.TempDir(), cfg)
+			again.fails(t, nil)
+			again.close(t)
+			cfg.Accept = []string{stream}
+			accepted := start(t, n.Conn(), t.TempDir(), cfg)
+			accepted.signs(t, accepted.tick(t, "c", 1))
+			accepted.close(t)
+			cfg.Accept = nil
+			if after := start(t, n.Conn(), t.TempDir(), cfg); after.log.Failed(stream) != nil {
+				t.Errorf("what was accepted fails again: %v", after.log.Failed(stream))
+			}
+			if lost, err := filepath.Glob(filepath.Join(dir, stream+".lost-100")); err != nil || len(lost) != 1 {
+				t.Errorf("the old checkpoint was not kept: %v", lost)
+			}
+		})
+	}
+}
+
+// replace replaces a server's directory by another.
+func replace(t *testing.T, dir, by string) {
+	t.Helper()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(by)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rewritten replaces the log by one of n other messages.
+func rewritten(t *testing.T, n *embeddedtest.Node, empty string, messages int) {
+	t.Helper()
+	replace(t, n.Dir, empty)
+	n.Start()
+	log, err := eventlog.Open(t.Context(), n.Conn(), eventlog.Config{Realm: realm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&instance{log: log}).tick(t, "b", messages)
+	n.Stop()
+}
+
+// TestCheckpointOfAnotherKey does not start over what it cannot check.
+func TestCheckpointOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	k, other, dir := newKeys(t), newKeys(t), t.TempDir()
+	nc := embeddedtest.Single(t).Conn()
+	i := start(t, nc, t.TempDir(), Config{Key: k.signer, Known: k.known, Dir: dir})
+	i.signs(t, i.tick(t, "a", 3))
+	_, err := Open(t.Context(), Config{
+		Log: i.log, Reader: i.local, Key: other.signer, Known: other.known, Dir: dir, Logger: slog.New(slog.DiscardHandler),
+	})
+	if !errors.Is(err, tree.ErrCheckpoint) {
+		t.Errorf("it opens: %v", err)
+	}
+	// In the bucket it is left alone, and nothing is signed past it.
+	blind := start(t, nc, t.TempDir(), Config{Key: other.signer, Known: other.known, Dir: t.TempDir()})
+	blind.tick(t, "b", 3)
+	if err := blind.keeper.look(t.Context(), &kept{stream: stream}); !errors.Is(err, tree.ErrCheckpoint) {
+		t.Errorf("a look finds %v", err)
+	}
+	if err := blind.log.Failed(stream); err != nil {
+		t.Errorf("a key that is not known fails the stream: %v", err)
+	}
+}
+
+// TestScrub holds a log against the tree of another, which differs in one
+// message.
+func TestScrub(t *testing.T) {
+	t.Parallel()
+	a := start(t, embeddedtest.Single(t).Conn(), t.TempDir(), Config{})
+	b := start(t, embeddedtest.Single(t).Conn(), t.TempDir(), Config{})
+	last := a.tick(t, "a", 700)
+	b.tick(t, "a", 700)
+	for _, i := range []*instance{a, b} {
+		embeddedtest.Eventually(t, "the tree is there", func() bool {
+			at, err := i.local.Hashes(t.Context(), stream, nil)
+			return err == nil && at.Position == last
+		})
+	}
+	fast := rate.NewLimiter(rate.Inf, 500)
+	if err := Scrub(t.Context(), a.log, a.local, stream, fast); err != nil {
+		t.Errorf("the log is not what was folded from it: %v", err)
+	}
+	// Those of the other server were stored at other times.
+	err := Scrub(t.Context(), a.log, b.local, stream, fast)
+	if !errors.Is(err, ErrDifferent) {
+		t.Errorf("against another's tree: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Scrub(ctx, a.log, a.local, stream, fast); !errors.Is(err, context.Canceled) {
+		t.Errorf("told to stop: %v", err)
+	}
+}
