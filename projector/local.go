@@ -2,11 +2,13 @@ package projector
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
@@ -155,6 +157,17 @@ func (l *Local) read(ctx context.Context, at place, what, key string) ([]byte, e
 		return nil, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)
 	}
 	return state, nil
+}
+
+// Oldest is when the oldest grant, session or token of a partition began of which
+// there still is a row, so that it may be in force. Without any it is zero.
+func (l *Local) Oldest(ctx context.Context, p events.Partition) (time.Time, error) {
+	raw, err := l.read(ctx, partitionPlace(p), readOldest, "")
+	if err != nil {
+		return time.Time{}, err
+	}
+	var oldest time.Time
+	return oldest, json.Unmarshal(raw, &oldest)
 }
 
 // Wait waits until the states of every stream, not their audit, have caught up with the head it had when its

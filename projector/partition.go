@@ -2,6 +2,8 @@ package projector
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,6 +24,7 @@ func partitionModel() model {
 			readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld,
 			readParticipants: selectParticipants("session"), readUserParticipants: selectParticipants("user"),
 		},
+		queries: map[string]query{readOldest: answerOldest},
 		begin: func(w *writer) changes {
 			return &partitionChanges{
 				w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
@@ -50,6 +53,42 @@ const (
 	  SELECT n, state, sum(length(state)) OVER (ORDER BY n DESC) AS size FROM (`
 	newestHeld = ` ORDER BY rowid DESC LIMIT 200)) WHERE size <= 262144`
 )
+
+// Rows come in the order of what they are about.
+const selectOldest = `SELECT
+  (SELECT opened_at FROM grants ORDER BY rowid LIMIT 1),
+  (SELECT json_extract(state, '$.opened_at') FROM sessions ORDER BY rowid LIMIT 1),
+  (SELECT issued_at FROM issued ORDER BY rowid LIMIT 1)`
+
+// answerOldest gives the time of the oldest row of a grant, a session or a token,
+// or null if there is none.
+func answerOldest(ctx context.Context, db *sql.DB, _ string) ([]byte, error) {
+	var grant, session sql.NullString
+	var issued sql.NullInt64
+	if err := db.QueryRowContext(ctx, selectOldest).Scan(&grant, &session, &issued); err != nil {
+		return nil, fmt.Errorf("read the oldest rows: %w", err)
+	}
+	var oldest *time.Time
+	older := func(t time.Time) {
+		if oldest == nil || t.Before(*oldest) {
+			oldest = &t
+		}
+	}
+	for _, text := range []sql.NullString{grant, session} {
+		if !text.Valid {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339Nano, text.String)
+		if err != nil {
+			return nil, fmt.Errorf("read the oldest rows: %w: %w", errDisposable, err)
+		}
+		older(t)
+	}
+	if issued.Valid {
+		older(time.Unix(issued.Int64, 0))
+	}
+	return json.Marshal(oldest)
+}
 
 // selectParticipants is of one session, or of one user. Its second id is the
 // sequence to read on from.

@@ -90,6 +90,9 @@ const (
 	readParticipants     = "participants"
 	readUserParticipants = "user_participants"
 
+	// readOldest is asked in the projector's own process only.
+	readOldest = "oldest"
+
 	readAudit  = "audit"
 	readHashes = "hashes"
 )

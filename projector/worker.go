@@ -167,7 +167,7 @@ func (w *worker) start(ctx context.Context) (first uint64, err error) {
 				w.caughtUp = w.caughtUp || head.Seq == 0
 				w.arrived = time.Now()
 			})
-			return max(at.seq, head.First, 1), nil
+			return max(at.seq, 1), nil
 		}
 		if !wait(ctx, watchInterval) {
 			return 0, ctx.Err()

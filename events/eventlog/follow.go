@@ -32,6 +32,8 @@ type From struct {
 	Time time.Time
 	// Subjects limits the reader to these, wildcards allowed.
 	Subjects []string
+	// Last ends a Replay before the head. 0 is the head.
+	Last uint64
 }
 
 // Follow hands over a stream's entries as they are stored, at most 500 at a
@@ -103,6 +105,9 @@ func (r *reader) end(ctx context.Context) (uint64, error) {
 	last, at, err := r.newest(ctx)
 	if err != nil || last < r.from.Seq || at.Before(r.from.Time) {
 		return 0, err
+	}
+	if r.from.Last > 0 {
+		last = min(last, r.from.Last)
 	}
 	return last, nil
 }
