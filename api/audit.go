@@ -126,15 +126,10 @@ func (s *Server) trail(ctx context.Context, q auditQuery) (*projector.Trail, err
 
 // auditStreams are those that may have what is asked for.
 func (s *Server) auditStreams(q auditQuery) []string {
-	realm := s.parts.Log.Realm()
 	if id, err := events.ParseGrantID(q.Grant); err == nil {
-		return []string{realm.PartitionStream(id.Partition())}
+		return []string{s.parts.Log.Realm().PartitionStream(id.Partition())}
 	}
-	streams := []string{realm.RegistryStream()}
-	for _, p := range s.parts.Log.Partitions() {
-		streams = append(streams, realm.PartitionStream(p))
-	}
-	return streams
+	return s.parts.Log.Streams()
 }
 
 func (s *Server) answerPage(ctx context.Context, c echo.Context, q auditQuery, t *projector.Trail) error {
@@ -185,17 +180,12 @@ func (s *Server) views(ctx context.Context, q auditQuery, rows []projector.Trace
 // showEvent answers with one event, whole, from the log.
 func (s *Server) showEvent(c echo.Context) error {
 	seq, err := strconv.ParseUint(c.Param("seq"), 10, 63)
-	if err != nil {
+	if err != nil || seq == 0 {
 		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "seq"})
 	}
-	stream := ""
-	for _, name := range s.auditStreams(auditQuery{}) {
-		if name == c.Param("stream") {
-			stream = name
-		}
-	}
-	if stream == "" || seq == 0 {
-		return asError(&rules.Refusal{Reason: rules.NotFound, Parameter: "event"})
+	stream, err := s.streamParam(c)
+	if err != nil {
+		return err
 	}
 	event, err := s.event(c.Request().Context(), stream, seq)
 	if err != nil {

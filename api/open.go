@@ -15,6 +15,7 @@ import (
 	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector"
 )
 
@@ -46,6 +47,9 @@ type Parts struct {
 	// it shows to administrators. Both may be nil.
 	Ready  func(context.Context) error
 	Status func() any
+	// Newest is the newest checkpoint of a stream, with its text, nil if there is
+	// none. It may be nil where none are kept.
+	Newest func(stream string) (tree.Checkpoint, []byte)
 	Logger *slog.Logger
 }
 

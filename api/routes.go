@@ -102,6 +102,11 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/users/:id/cut-off", s.cutOffUser)
 	admin.add(http.MethodGet, "/events", s.events)
 	admin.add(http.MethodGet, "/events/:stream/:seq", s.showEvent)
+	admin.add(http.MethodGet, "/checkpoints", s.listCheckpoints)
+	admin.add(http.MethodGet, "/checkpoints/:stream", s.showCheckpoint)
+	admin.add(http.MethodGet, "/proofs/:stream/inclusion", s.proveInclusion)
+	admin.add(http.MethodGet, "/proofs/:stream/consistency", s.proveConsistency)
+	admin.add(http.MethodGet, "/log/:stream", s.sealedLog)
 	admin.add(http.MethodGet, "/status", s.status)
 }
 

@@ -31,6 +31,12 @@ type auditCmd struct {
 	Tail   auditTailCmd   `cmd:"" help:"Print events as they happen."`
 	Show   auditShowCmd   `cmd:"" help:"Show one event whole."`
 	Export auditExportCmd `cmd:"" help:"Write all events that match, the oldest first."`
+
+	Verify     auditVerifyCmd     `cmd:"" help:"Hold the log, an export or a proof against signed checkpoints."`
+	Prove      auditProveCmd      `cmd:"" help:"Write an event with the proof that it is in the log."`
+	ExportLog  auditExportLogCmd  `cmd:"" name:"export-log" help:"Write the whole log with its proofs, to be verified or replayed elsewhere."`
+	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoints."`
+	Keygen     auditKeygenCmd     `cmd:"" help:"Make a key that signs checkpoints."`
 }
 
 // auditFilter says which events.

@@ -59,6 +59,7 @@ func groups() []kong.Group {
 		{Key: "listeners", Title: "Listeners:"},
 		{Key: "log", Title: "Log:"},
 		{Key: "keys", Title: "Keys:"},
+		{Key: "evidence", Title: "Checkpoints and archive:"},
 		{Key: "admin", Title: "Admin API:"},
 		{Key: "logging", Title: "Logging:"},
 	}

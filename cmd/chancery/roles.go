@@ -20,6 +20,8 @@ type serveCmd struct {
 	Data     server.Data     `embed:"" group:"log"`
 	Log      server.Log      `embed:"" group:"log"`
 	Keys     server.Keys     `embed:"" group:"keys"`
+	Evidence server.Evidence `embed:"" group:"evidence"`
+	Archive  server.Archive  `embed:"" group:"evidence"`
 }
 
 // Help is the detail of chancery serve --help.
@@ -37,7 +39,7 @@ Examples:
 func (c *serveCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
 	return c.run(ctx, call, set, t, server.Config{
 		Role: server.All, Dev: c.Dev, Settings: c.Settings, Public: c.Public,
-		Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: c.Keys,
+		Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: c.Keys, Evidence: c.Evidence, Archive: c.Archive,
 	})
 }
 
@@ -49,6 +51,7 @@ type apiCmd struct {
 	Admin    server.Admin    `embed:"" group:"listeners"`
 	Log      server.Log      `embed:"" group:"log"`
 	Keys     server.Keys     `embed:"" group:"keys"`
+	Archive  server.Archive  `embed:"" group:"evidence"`
 }
 
 // Help is the detail of chancery api --help.
@@ -67,7 +70,7 @@ Example:
 func (c *apiCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
 	return c.run(ctx, call, set, t, server.Config{
 		Role: server.API, Settings: c.Settings, Public: c.Public,
-		Admin: c.Admin, Log: c.Log, Keys: c.Keys,
+		Admin: c.Admin, Log: c.Log, Keys: c.Keys, Archive: c.Archive,
 	})
 }
 
@@ -77,6 +80,9 @@ type projectorCmd struct {
 	Admin server.Admin `embed:"" group:"listeners"`
 	Data  server.Data  `embed:"" group:"log"`
 	Log   server.Log   `embed:"" group:"log"`
+
+	Evidence server.Evidence `embed:"" group:"evidence"`
+	Archive  server.Archive  `embed:"" group:"evidence"`
 }
 
 // Help is the detail of chancery projector --help.
@@ -91,7 +97,7 @@ Example:
 // Run serves until ctx ends.
 func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
 	return c.run(ctx, call, set, t, server.Config{
-		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log,
+		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log, Evidence: c.Evidence, Archive: c.Archive,
 	})
 }
 

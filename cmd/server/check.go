@@ -9,8 +9,11 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/projector/archiver"
 )
 
 // Check reports everything that is wrong, one line each, by the names of
@@ -20,7 +23,7 @@ func (c Config) Check() error {
 	if c.Role != Projector {
 		public = c.checkPublic()
 	}
-	return errors.Join(public, c.checkAdmin(), c.checkLog(), c.checkTopology(), c.checkKeys())
+	return errors.Join(public, c.checkAdmin(), c.checkLog(), c.checkTopology(), c.checkKeys(), c.checkEvidence())
 }
 
 // WithIssuer is c with the issuer it has in force: without one, the address it
@@ -124,6 +127,23 @@ func (c Config) checkKeys() error {
 	p.add(c.Role != Projector && c.Log.NATSURL != "" && noKeys,
 		"key-encryption-keys-file: is required with nats-url; every replica needs the same keys")
 	p.add(c.Role == API && noAdmin, "admin-key-file: is required; every replica needs the same key")
+	return p.join()
+}
+
+func (c Config) checkEvidence() error {
+	e, a := c.Evidence, c.Archive
+	var p problems
+	p.add(!e.CheckpointKey.IsZero() && e.CheckpointKeyFile != "", "checkpoint-key-file: give the key or the file, not both")
+	p.add(e.ScrubRate < 0, "scrub-rate: %d is below 0", e.ScrubRate)
+	for _, key := range e.CheckpointKnownKeys {
+		_, err := note.NewVerifier(key)
+		p.add(err != nil, "checkpoint-known-keys: %.60q is no public key of checkpoints", key)
+	}
+	for _, stream := range e.AcceptLoss {
+		p.add(!strings.HasPrefix(stream, strings.ToUpper(c.Log.Realm)+"_"), "accept-loss: realm %s has no stream %.60q", c.Log.Realm, stream)
+	}
+	p.add(a.ForgetAfter != 0 && a.Archive == "", "forget-after: needs archive, where what is forgotten is kept")
+	p.add(a.ForgetAfter != 0 && a.ForgetAfter < archiver.MinForgetAfter, "forget-after: %v is less than %v", a.ForgetAfter, archiver.MinForgetAfter)
 	return p.join()
 }
 

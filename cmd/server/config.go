@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/secret"
@@ -29,6 +30,9 @@ type Config struct {
 	Log      Log
 	Keys     Keys
 	Data     Data
+	// Evidence is what proves that the log is what it was.
+	Evidence Evidence
+	Archive  Archive
 	// Dev starts with demonstration clients and a user, on loopback only.
 	Dev bool
 
@@ -74,6 +78,22 @@ type Log struct {
 	NATSTLSKey     string `name:"nats-tls-key" type:"path" placeholder:"FILE" help:"Key of the client certificate."`
 	NATSSysCreds   string `name:"nats-sys-creds" type:"path" placeholder:"FILE" help:"System account credentials, with which every server is asked whether it syncs before it acknowledges."`
 	AcceptDataLoss bool   `help:"Start although the servers do not sync before they acknowledge, or cannot be asked. A power cut may then lose acknowledged events: revocations too."`
+}
+
+// Evidence is what is signed of the log, and where it is kept.
+type Evidence struct {
+	CheckpointKey       secret.Secret `secret:"" placeholder:"KEY" help:"Key that signs checkpoints of the log, the same in every process, as chancery audit keygen makes it. Default with the embedded log: made once and kept in DATA/checkpoint-key. Without one a projector signs nothing."`
+	CheckpointKeyFile   string        `type:"path" placeholder:"FILE" help:"File that holds the key of checkpoints."`
+	CheckpointKnownKeys []string      `placeholder:"KEY" help:"Further public keys whose checkpoints count: of keys that were in use before."`
+	CheckpointDir       string        `type:"path" placeholder:"DIR" help:"Where the newest checkpoint of each stream is kept outside of the log; best on another disk. Default: DATA/checkpoints."`
+	ScrubRate           int           `default:"1000" help:"Messages a second, of each stream, that are read again and held against what was folded; 0 is none."`
+	AcceptLoss          []string      `placeholder:"STREAM" help:"Take the log of a stream as it is, although it is shorter than, or different from, what was signed. The checkpoint that it does not meet is set aside."`
+}
+
+// Archive is where closed ranges of the log are sealed.
+type Archive struct {
+	Archive     string        `type:"path" placeholder:"DIR" help:"Seal closed ranges of the log into this directory, and read from it what streams have forgotten. All processes are given the same; an API replica only reads."`
+	ForgetAfter time.Duration `default:"0" help:"How long the log keeps what is sealed and in force no more, 48h at least; 0 is for ever."`
 }
 
 // Keys are the secrets a process is given. None of them ever enters NATS.

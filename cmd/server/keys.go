@@ -26,17 +26,17 @@ func (c Config) adminKey() (secret.Secret, error) {
 		return c.Keys.AdminKey, nil
 	}
 	if c.Keys.AdminKeyFile != "" {
-		return readSecret(c.Keys.AdminKeyFile)
+		return readSecret("the admin key", c.Keys.AdminKeyFile)
 	}
 	path := filepath.Join(c.Data.Data, adminKeyFile)
-	key, err := readSecret(path)
+	key, err := readSecret("the admin key", path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
 	if err := secret.CreateFile(path, []byte(rand.Text()+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return secret.Secret{}, fmt.Errorf("making the admin key: %w", err)
 	}
-	return readSecret(path)
+	return readSecret("the admin key", path)
 }
 
 // keyRing is the key-encryption keys as given, from their file, or from the
@@ -57,14 +57,15 @@ func (c Config) keyRing() (*secret.Ring, error) {
 	return ring, err
 }
 
-func readSecret(path string) (secret.Secret, error) {
+// readSecret reads the one line of a file.
+func readSecret(what, path string) (secret.Secret, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return secret.Secret{}, fmt.Errorf("reading the admin key: %w", err)
+		return secret.Secret{}, fmt.Errorf("reading %s: %w", what, err)
 	}
 	key := secret.New(strings.TrimSpace(string(text)))
 	if key.IsZero() {
-		return secret.Secret{}, fmt.Errorf("reading the admin key: %s is empty", path)
+		return secret.Secret{}, fmt.Errorf("reading %s: %s is empty", what, path)
 	}
 	return key, nil
 }

@@ -28,6 +28,7 @@ func (s *Server) openLog(ctx context.Context) error {
 		Realm:      events.Realm(s.cfg.Log.Realm),
 		Partitions: s.cfg.Log.Partitions,
 		Replicas:   s.cfg.Log.Replicas,
+		Archive:    s.cfg.archived(),
 		Logger:     s.logger,
 	})
 	return err

@@ -12,6 +12,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openReader(ctx); err != nil {
 		return err
 	}
+	if err := s.openEvidence(ctx); err != nil {
+		return err
+	}
 	if s.cfg.Role == Projector {
 		service := projector.Serve(s.nc, s.local) //nolint:contextcheck // it ends with Close
 		s.onClose("the reads", closing(service.Close))
@@ -46,6 +49,7 @@ func (s *Server) openAPI(ctx context.Context) error {
 		FeedGate:  s.cfg.FeedGate,
 		Ready:     s.health.ready,
 		Status:    s.status,
+		Newest:    s.keeper.Newest,
 		Logger:    s.logger,
 	})
 	if err != nil {

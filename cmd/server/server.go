@@ -13,6 +13,7 @@ import (
 	"github.com/chancery-authority/chancery/api"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
+	"github.com/chancery-authority/chancery/projector/checkpoint"
 )
 
 // Bounds of stopping, together below ten seconds. Requests in progress get
@@ -41,7 +42,8 @@ type Server struct {
 	durability *durability
 	reader     projector.Reader
 	local      *projector.Local // nil in a process that asks others
-	api        *api.Server      // nil in a process that only projects
+	keeper     *checkpoint.Keeper
+	api        *api.Server // nil in a process that only projects
 
 	// closers are run in reverse.
 	closers []closer

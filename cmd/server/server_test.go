@@ -85,7 +85,7 @@ func TestServe(t *testing.T) {
 	if status, _ := get(t, s.AdminURL()+"/admin/v1/clients", noKey); status != http.StatusUnauthorized {
 		t.Errorf("clients without the key: %d", status)
 	}
-	key, err := readSecret(filepath.Join(dir, adminKeyFile))
+	key, err := readSecret("the admin key", filepath.Join(dir, adminKeyFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestServe(t *testing.T) {
 func TestStatus(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, local(All, dir))
-	key, err := readSecret(filepath.Join(dir, adminKeyFile))
+	key, err := readSecret("the admin key", filepath.Join(dir, adminKeyFile))
 	if err != nil {
 		t.Fatal(err)
 	}

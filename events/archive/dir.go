@@ -113,7 +113,7 @@ func (d *Dir) Write(h Header, known note.Verifiers, fill func(*Writer) error) er
 		return nil
 	}
 	return durable.Write(path, func(f *os.File) error { return compress(f, h, fill) }, func(written string) error {
-		_, err := Segment{Path: written}.Verify(known)
+		_, err := Segment{Path: written}.Verify(Expected{Known: known})
 		return err
 	})
 }
@@ -133,10 +133,32 @@ func compress(to io.Writer, h Header, fill func(*Writer) error) error {
 	return errors.Join(err, z.Close())
 }
 
+// Copy is Write of a segment that is read from elsewhere.
+func (d *Dir) Copy(from io.Reader, known note.Verifiers) error {
+	r, err := NewReader(from)
+	if err != nil {
+		return err
+	}
+	return d.Write(r.Header, known, func(w *Writer) error {
+		for {
+			l, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err == nil {
+				err = w.Write(*l)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+}
+
 // Verify is Verify of the file.
-func (s Segment) Verify(known note.Verifiers) (v Verified, err error) {
+func (s Segment) Verify(want Expected) (v Verified, err error) {
 	err = s.open(func(from io.Reader) error {
-		v, err = Verify(from, known)
+		v, err = Verify(from, want, nil)
 		return err
 	})
 	return v, err

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/chancery-authority/chancery/events/tree"
 )
@@ -36,54 +37,85 @@ type Verified struct {
 	Messages, left tree.Range
 }
 
+// Report is what was verified.
+func (v Verified) Report() Report {
+	h := v.Header
+	return Report{Stream: h.Stream, First: h.First, Last: h.Last, Messages: h.Last - h.First + 1, Checkpoint: v.Checkpoint}
+}
+
+// Expected is what messages are held against, beside the checkpoint that is with
+// them.
+type Expected struct {
+	// Known are the keys that sign checkpoints.
+	Known note.Verifiers
+	// Checkpoints are those that somebody has kept elsewhere. What they cover must
+	// be there, and be it.
+	Checkpoints []tree.Checkpoint
+	// Whole asks for everything that the newest checkpoint in a directory covers,
+	// as an export has it. The archive of a running authority ends before.
+	Whole bool
+}
+
+// kept is the root that somebody has kept of a stream at a size.
+func (w Expected) kept(stream string, size uint64) (root tlog.Hash, ok bool) {
+	for _, c := range w.Checkpoints {
+		if c.Size == size && c.Stream() == stream {
+			return c.Root, true
+		}
+	}
+	return root, false
+}
+
 // Verify reads a segment to its end and holds every line against the checkpoint
 // in its header, in constant memory. An error that is a *Fault says what is
 // wrong, and with which sequence; any other one that the segment cannot be
-// read, or that it is signed by no known key.
-func Verify(from io.Reader, known note.Verifiers) (Verified, error) {
+// read, or that it is signed by no known key. Progress, if not nil, is told of
+// each sequence.
+func Verify(from io.Reader, want Expected, progress func(seq uint64)) (v Verified, err error) {
 	r, err := NewReader(from)
 	if err != nil {
-		return Verified{}, err
+		return v, err
 	}
-	return verify(r, known, nil)
-}
-
-// verify is Verify of what follows a header. Each line that was found good as
-// far as it can be told from itself is shown to each.
-func verify(r *Reader, known note.Verifiers, each func(*Line) error) (v Verified, err error) {
 	v.Header = r.Header
-	if v.Checkpoint, err = r.Header.open(known); err != nil {
+	if v.Checkpoint, err = r.Header.open(want.Known); err != nil {
 		return v, fmt.Errorf("segment of %s at %d: %w", r.Header.Stream, r.Header.First, err)
 	}
 	left, right, err := r.Header.ranges(v.Checkpoint.Size)
 	if err != nil {
 		return v, fmt.Errorf("segment of %s at %d: %w", r.Header.Stream, r.Header.First, err)
 	}
-	v.left = left
-	stated, made, fault, err := readLeaves(r, each)
-	if err != nil {
+	l := newLeaves(r.Header, left, want)
+	if err := l.read(r, progress); err != nil {
 		return v, err
 	}
-	if fault != nil && stated.To <= leaf(r.Header.Last) {
-		return v, fault // it ends there
+	return v, l.judge(&v, right)
+}
+
+// judge holds the leaves against the checkpoint.
+func (l *leaves) judge(v *Verified, right tree.Range) error {
+	if l.stated.To <= leaf(l.header.Last) { // it ends there
+		return l.fault
 	}
+	v.left = l.left
 	switch {
-	case proves(v, left, stated, right):
-		v.Messages = stated
-		if fault != nil {
-			return v, fault
+	case proves(*v, l.left, l.stated, right):
+		v.Messages = l.stated
+		for _, fault := range []*Fault{l.fault, l.other} {
+			if fault != nil {
+				return fault
+			}
 		}
-		return v, nil
-	case proves(v, left, made, right):
+		return nil
+	case l.fault != nil && proves(*v, l.left, l.made, right):
 		// The messages are what was signed, and the leaves beside them are not.
-		return v, fault
+		return l.fault
 	}
 	// Leaves were changed, too, so the messages cannot be told apart.
 	reason := "these are not the messages that the checkpoint covers"
-	if fault != nil {
-		reason += fmt.Sprintf(", and %d is not even the one of its leaf", fault.Seq)
+	if l.fault != nil {
+		reason += fmt.Sprintf(", and %d is not even the one of its leaf", l.fault.Seq)
 	}
-	return v, &Fault{Stream: r.Header.Stream, Seq: r.Header.First, To: r.Header.Last, Reason: reason}
+	return &Fault{Stream: l.header.Stream, Seq: l.header.First, To: l.header.Last, Reason: reason}
 }
 
 // proves reports whether the ranges make the tree of the checkpoint.
@@ -96,50 +128,81 @@ func proves(v Verified, left, middle, right tree.Range) bool {
 	return err == nil && root == v.Checkpoint.Root
 }
 
-// readLeaves reads all lines. It gives the ranges of the leaves as they are
-// stated and as the messages make them, and the first fault that can be seen
-// without a checkpoint. At a sequence out of order it ends.
-func readLeaves(r *Reader, each func(*Line) error) (stated, made tree.Range, fault *Fault, err error) {
-	first, last := r.Header.First, r.Header.Last
-	stated, made = tree.EmptyRange(leaf(first)), tree.EmptyRange(leaf(first))
-	for want := first; ; want++ {
-		l, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			if want <= last && fault == nil {
-				fault = &Fault{Stream: r.Header.Stream, Seq: want, Reason: "it is missing, and all after it"}
+// leaves are those of a segment as it is read.
+type leaves struct {
+	header Header
+	want   Expected
+	left   tree.Range
+	// stated are those that are beside the messages, and made those that the
+	// messages make. Until they differ, which is fault, there is one range.
+	stated, made tree.Range
+	// fault is the first one that can be seen without a checkpoint, and other says
+	// that somebody has kept a checkpoint of another log.
+	fault, other *Fault
+}
+
+func newLeaves(h Header, left tree.Range, want Expected) *leaves {
+	return &leaves{header: h, want: want, left: left, stated: tree.EmptyRange(leaf(h.First))}
+}
+
+// read reads all lines, or as far as they are in order.
+func (l *leaves) read(r *Reader, progress func(seq uint64)) error {
+	for want := l.header.First; ; want++ {
+		line, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if want <= l.header.Last {
+				l.found(want, "it is missing, and all after it")
 			}
-			return stated, made, fault, nil
+			return nil
+		case errors.Is(err, ErrDamaged): // what else there is cannot be read in order
+			l.found(want, err.Error())
+			return nil
+		case err != nil:
+			return err
+		case line.Seq != want || line.Seq > l.header.Last:
+			l.found(want, outOfOrder(line.Seq, want, l.header.Last))
+			return nil
 		}
-		if errors.Is(err, ErrDamaged) {
-			// What else there is cannot be read in order.
-			return stated, made, orElse(fault, r.Header.Stream, want, err.Error()), nil
+		if err := l.add(line); err != nil {
+			return err
 		}
-		if err != nil {
-			return stated, made, fault, err
-		}
-		if l.Seq != want || l.Seq > last {
-			return stated, made, orElse(fault, r.Header.Stream, want, outOfOrder(l.Seq, want, last)), nil
-		}
-		hash := l.Hash()
-		if hash != l.Leaf {
-			fault = orElse(fault, r.Header.Stream, want, "it is not the message that was signed")
-		}
-		stated.Append(l.Leaf)
-		made.Append(hash)
-		if each != nil && fault == nil {
-			if err := each(l); err != nil {
-				return stated, made, fault, err
-			}
+		if progress != nil {
+			progress(want)
 		}
 	}
 }
 
-// orElse is the fault that was found before, or this one.
-func orElse(before *Fault, stream string, seq uint64, reason string) *Fault {
-	if before != nil {
-		return before
+// found notes the first fault.
+func (l *leaves) found(seq uint64, reason string) {
+	if l.fault == nil {
+		l.fault = &Fault{Stream: l.header.Stream, Seq: seq, Reason: reason}
+		l.made = l.stated.Clone()
 	}
-	return &Fault{Stream: stream, Seq: seq, Reason: reason}
+}
+
+// add adds the next line.
+func (l *leaves) add(line *Line) error {
+	hash := line.Hash()
+	if hash != line.Leaf {
+		l.found(line.Seq, "it is not the message that was signed")
+	}
+	l.stated.Append(line.Leaf)
+	if l.fault != nil {
+		l.made.Append(hash)
+	}
+	kept, ok := l.want.kept(l.header.Stream, line.Seq)
+	if !ok {
+		return nil
+	}
+	whole := l.left.Clone()
+	if err := whole.Join(l.stated); err != nil {
+		return err
+	}
+	if root, err := whole.Root(); err != nil || root != kept {
+		l.other = &Fault{Stream: l.header.Stream, Seq: 1, To: line.Seq, Reason: "another log was signed before"}
+	}
+	return nil
 }
 
 func outOfOrder(got, want, last uint64) string {

@@ -111,7 +111,7 @@ func TestVerify(t *testing.T) {
 	l := newSignedLog(t, 100)
 	for _, at := range [][3]int{{1, 100, 100}, {1, 1, 1}, {1, 64, 100}, {17, 17, 64}, {17, 80, 99}, {64, 100, 100}, {100, 100, 100}} {
 		text := strings.Join(l.lines(t, at[0], at[1], at[2]), "")
-		v, err := Verify(strings.NewReader(text), l.known)
+		v, err := Verify(strings.NewReader(text), Expected{Known: l.known}, nil)
 		if err != nil {
 			t.Errorf("%v: %v", at, err)
 		}
@@ -151,7 +151,7 @@ func TestVerifyNames(t *testing.T) {
 		"renumbered":     {edit(at(33), `"seq":33`, `"seq":34`), 33},
 	} {
 		text := strings.Join(c.damage(slices.Clone(good)), "")
-		_, err := Verify(strings.NewReader(text), l.known)
+		_, err := Verify(strings.NewReader(text), Expected{Known: l.known}, nil)
 		var fault *Fault
 		if !errors.As(err, &fault) || fault.Seq != c.seq || fault.To != 0 || fault.Stream != stream {
 			t.Errorf("%s: %v, want sequence %d named", name, err, c.seq)
@@ -184,17 +184,17 @@ func TestVerifyForged(t *testing.T) {
 	e := forged.entries[32]
 	forged.leaves[32] = tree.Leaf(e.Seq, e.Stored, e.Message)
 	lines := forged.lines(t, 17, 80, 100)
-	if _, err := Verify(strings.NewReader(strings.Join(lines, "")), l.known); !errors.Is(err, tree.ErrCheckpoint) {
+	if _, err := Verify(strings.NewReader(strings.Join(lines, "")), Expected{Known: l.known}, nil); !errors.Is(err, tree.ErrCheckpoint) {
 		t.Errorf("signed by another key: %v", err)
 	}
 	lines[0] = l.lines(t, 17, 80, 100)[0]
-	_, err := Verify(strings.NewReader(strings.Join(lines, "")), l.known)
+	_, err := Verify(strings.NewReader(strings.Join(lines, "")), Expected{Known: l.known}, nil)
 	if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Seq != 17 || fault.To != 80 {
 		t.Errorf("with leaves that fit: %v", err)
 	}
 	lines = l.lines(t, 17, 80, 100)
 	lines[17] = strings.Replace(lines[18], `"seq":34`, `"seq":33`, 1)
-	if _, err := Verify(strings.NewReader(strings.Join(lines, "")), l.known); err == nil || !strings.Contains(err.Error(), "33 is not even") {
+	if _, err := Verify(strings.NewReader(strings.Join(lines, "")), Expected{Known: l.known}, nil); err == nil || !strings.Contains(err.Error(), "33 is not even") {
 		t.Errorf("with a message and leaf of another's: %v", err)
 	}
 	for name, change := range map[string][2]string{
@@ -206,7 +206,7 @@ func TestVerifyForged(t *testing.T) {
 	} {
 		bad := l.lines(t, 17, 80, 100)
 		bad[0] = strings.Replace(bad[0], change[0], change[1], 1)
-		if _, err := Verify(strings.NewReader(strings.Join(bad, "")), l.known); err == nil {
+		if _, err := Verify(strings.NewReader(strings.Join(bad, "")), Expected{Known: l.known}, nil); err == nil {
 			t.Errorf("%s passes", name)
 		}
 	}

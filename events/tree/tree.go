@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -104,6 +105,12 @@ func ReadRange(r tlog.HashReader, from, to int64) (Range, error) {
 
 // Hashes are those of Subtrees(From, To).
 func (r Range) Hashes() []tlog.Hash { return r.hashes }
+
+// Clone is a range of its own.
+func (r Range) Clone() Range {
+	r.hashes, r.subtrees = slices.Clone(r.hashes), slices.Clone(r.subtrees)
+	return r
+}
 
 // Append adds the next leaf.
 func (r *Range) Append(leaf tlog.Hash) { r.push(Subtree{0, r.To}, leaf) }

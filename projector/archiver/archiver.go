@@ -155,7 +155,7 @@ func (c Config) forget(ctx context.Context, stream string) error {
 		if !ok || !last.Stored.Before(before) {
 			break
 		}
-		if _, err := s.Verify(c.Known); err != nil {
+		if _, err := s.Verify(archive.Expected{Known: c.Known}); err != nil {
 			return fmt.Errorf("verify before it is forgotten: %w", err)
 		}
 		until = s.Last

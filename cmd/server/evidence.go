@@ -1,0 +1,135 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events/archive"
+	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/events/tree"
+	"github.com/chancery-authority/chancery/projector/archiver"
+	"github.com/chancery-authority/chancery/projector/checkpoint"
+)
+
+// Files in the data directory.
+const (
+	checkpointKeyFile = "checkpoint-key"
+	checkpointDir     = "checkpoints"
+)
+
+// archived is what streams have forgotten, nil where nothing is archived.
+func (c Config) archived() eventlog.Archive {
+	if c.Archive.Archive == "" {
+		return nil
+	}
+	return archive.Open(c.Archive.Archive)
+}
+
+// openEvidence holds the log against what was signed of it, before anything is
+// answered, and goes on to do so. Where there is a key it signs, and archives if
+// that is asked for.
+func (s *Server) openEvidence(ctx context.Context) error {
+	private, err := s.cfg.checkpointKey()
+	if err != nil {
+		return err
+	}
+	cfg := checkpoint.Config{
+		Log: s.eventLog, Reader: s.reader, Accept: s.cfg.Evidence.AcceptLoss, Logger: s.logger,
+	}
+	if s.local != nil {
+		cfg.Dir = cmp.Or(s.cfg.Evidence.CheckpointDir, filepath.Join(s.cfg.Data.Data, checkpointDir))
+		cfg.ScrubRate = s.cfg.Evidence.ScrubRate
+	}
+	known, err := s.cfg.knownKeys(private)
+	if err != nil {
+		return err
+	}
+	if len(known) > 0 {
+		cfg.Known = note.VerifierList(known...)
+	}
+	if !private.IsZero() {
+		if cfg.Key, err = note.NewSigner(private.Reveal()); err != nil {
+			return errors.New("reading the key of checkpoints: it is none") // and the reason may hold it
+		}
+	}
+	if s.keeper, err = checkpoint.Open(ctx, cfg); err != nil {
+		return err
+	}
+	s.onClose("the checkpoints", closing(s.keeper.Close))
+	if cfg.Key != nil && s.local != nil && s.cfg.Archive.Archive != "" {
+		s.archive(ctx, cfg.Known)
+	}
+	return nil
+}
+
+func (s *Server) archive(ctx context.Context, known note.Verifiers) {
+	cfg := archiver.Config{
+		Log: s.eventLog, Local: s.local, Newest: s.keeper.Newest, Known: known,
+		Dir: archive.Open(s.cfg.Archive.Archive), ForgetAfter: s.cfg.Archive.ForgetAfter, Logger: s.logger,
+	}
+	s.background(ctx, "the archiver", func(ctx context.Context) { archiver.Run(ctx, cfg) })
+}
+
+// checkpointKey is the key as given, from its file, or from the data directory
+// of a process that has a log of its own, where it is made if there is none. It
+// is zero where nothing is signed.
+func (c Config) checkpointKey() (secret.Secret, error) {
+	e := c.Evidence
+	if !e.CheckpointKey.IsZero() {
+		return e.CheckpointKey, nil
+	}
+	if e.CheckpointKeyFile != "" {
+		return readSecret("the key of checkpoints", e.CheckpointKeyFile)
+	}
+	if c.Log.NATSURL != "" {
+		return secret.Secret{}, nil
+	}
+	path := filepath.Join(c.Data.Data, checkpointKeyFile)
+	key, err := readSecret("the key of checkpoints", path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	// The name is a part of every checkpoint, so it must not be another's.
+	private, public, err := tree.NewKey(rand.Reader, "chancery-"+c.Log.Realm+"-"+strings.ToLower(rand.Text()[:8]))
+	if err == nil {
+		err = secret.CreateFile(path, []byte(private+"\n"))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return secret.Secret{}, fmt.Errorf("making the key of checkpoints: %w", err)
+	}
+	c.Logger.Info("made the key of checkpoints: give its public half to who verifies the log", "file", path, "public", public)
+	if err := os.WriteFile(path+".pub", []byte(public+"\n"), 0o644); err != nil { //nolint:gosec // it is public
+		return secret.Secret{}, fmt.Errorf("making the key of checkpoints: %w", err)
+	}
+	return readSecret("the key of checkpoints", path)
+}
+
+// knownKeys are those whose checkpoints count.
+func (c Config) knownKeys(private secret.Secret) (known []note.Verifier, err error) {
+	texts := c.Evidence.CheckpointKnownKeys
+	if !private.IsZero() {
+		public, err := tree.PublicKey(private.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("reading the key of checkpoints: %w", err)
+		}
+		texts = append([]string{public}, texts...)
+	}
+	for _, text := range texts {
+		v, err := note.NewVerifier(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading the public keys of checkpoints: %w", err)
+		}
+		known = append(known, v)
+	}
+	return known, nil
+}
