@@ -138,6 +138,13 @@ func (p *placeholders) make(name string) {
 			}
 			return len(listed) > 0
 		})
+	case "signed_stream":
+		stream := r.Log.Realm().RegistryStream()
+		embeddedtest.Eventually(t, "a checkpoint of "+stream, func() bool {
+			listed := wantOK(t, r.Admin(t, http.MethodGet, "/checkpoints", nil))
+			return strings.Contains(string(listed.Body), stream)
+		})
+		p.known[name] = stream
 	case "disabled_username":
 		wantOK(t, r.Admin(t, http.MethodPost, "/users/"+p.newUser(p.get("username"))+"/disable", nil))
 		p.known[name] = p.get("username")

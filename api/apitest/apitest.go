@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/chancery-authority/chancery/api"
 	"github.com/chancery-authority/chancery/api/config"
@@ -21,6 +22,7 @@ import (
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
+	"github.com/chancery-authority/chancery/projector/checkpoint"
 )
 
 const (
@@ -93,6 +95,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 		r.Local = startProjector(ctx, t, log, o)
 		reader = r.Local
 	}
+	keeper := keepCheckpoints(ctx, t, log, reader)
 	settings := config.Default()
 	settings.Issuer = Issuer
 	public, admin := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
@@ -106,6 +109,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	r.Server, err = api.Open(ctx, api.Parts{
 		Settings: settings, Log: log, Reader: reader, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
 		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
+		Newest: keeper.Newest,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +158,23 @@ func startProjector(ctx context.Context, t testing.TB, log *eventlog.Log, o Opti
 		}
 	})
 	return local
+}
+
+// CheckpointKey signs the checkpoints of all replicas.
+const CheckpointKey = "PRIVATE+KEY+auth.example/log+9ff5ed69+AaeZV7/7QWtaL5ULyycIBiwcpBngPul0Yvs+p6eCYzjH"
+
+func keepCheckpoints(ctx context.Context, t testing.TB, log *eventlog.Log, reader projector.Reader) *checkpoint.Keeper {
+	t.Helper()
+	key, err := note.NewSigner(CheckpointKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeper, err := checkpoint.Open(ctx, checkpoint.Config{Log: log, Reader: reader, Key: key, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keeper.Close)
+	return keeper
 }
 
 // Seed registers the demonstration clients and user.
