@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -22,23 +21,39 @@ type auditMix struct {
 	*history
 	seq   uint64
 	users int
+	// taken is how many of entries were handed over by exactly.
+	taken int
 	open  []events.GrantID
 	gens  []uint32
 }
 
 func newAuditMix(users int) *auditMix { return &auditMix{history: newHistory(7), users: users} }
 
+// batch is the next n events, or one more: the slice is used again.
 func (m *auditMix) batch(n int) []eventlog.Entry {
 	m.entries = m.entries[:0]
-	for range n {
-		m.clock = m.clock.Add(20 * time.Millisecond)
-		m.event()
-	}
-	for i := range m.entries {
-		m.seq++
-		m.entries[i].Seq = m.seq
-	}
+	m.fill(n)
 	return m.entries
+}
+
+// exactly is the next n events.
+func (m *auditMix) exactly(n int) []eventlog.Entry {
+	over := slices.Clone(m.entries[min(m.taken, len(m.entries)):])
+	m.entries, m.taken = over, n
+	m.fill(n)
+	return slices.Clone(m.entries[:n])
+}
+
+func (m *auditMix) fill(n int) {
+	for len(m.entries) < n {
+		m.clock = m.clock.Add(20 * time.Millisecond)
+		first := len(m.entries)
+		m.event()
+		for i := first; i < len(m.entries); i++ {
+			m.seq++
+			m.entries[i].Seq = m.seq
+		}
+	}
 }
 
 func (m *auditMix) event() {
@@ -67,6 +82,13 @@ func (m *auditMix) event() {
 			JTI: i.JTI, Client: client, Subject: client, IssuedAt: i.IssuedAt, Expires: i.Expires, Scope: i.Scope,
 			Audience: i.Audience, KID: i.KID, Origin: i.Origin,
 		})
+	case n < 91:
+		i := m.rnd.IntN(len(m.open))
+		id, last := m.open[i], len(m.open)-1
+		m.open[i], m.gens[i] = m.open[last], m.gens[last]
+		m.open, m.gens = m.open[:last], m.gens[:last]
+		m.say(realm.GrantSubject(id), "client:"+client, events.GrantRevoked{Reason: events.ReasonClientRequest})
+		m.say(realm.RevokedSubject(0), "client:"+client, events.GrantRevocationMarked{Grant: id, Until: m.clock.Unix() + 3600})
 	case n < 97:
 		m.say(realm.RefusedSubject(0), "", events.RequestRefused{
 			What: "refresh_token", Client: client, Reason: "invalid_refresh_token", Count: 1, First: m.clock.Unix(), Last: m.clock.Unix(),
@@ -107,13 +129,7 @@ const (
 // manyAudited is an audit of many events, and the last batch of them.
 func manyAudited(b *testing.B) (*store, []fold.Audit) {
 	b.Helper()
-	want := 200_000
-	if text := os.Getenv(benchEvents); text != "" {
-		var err error
-		if want, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	want := benchmarkEvents(b)
 	s := openTestAs(b, auditModel(), cmp.Or(os.Getenv(benchDir), b.TempDir()))
 	for m := newAuditMix(want / 25); int(s.position().seq) < want; {
 		if err := s.fold(b.Context(), m.batch(500)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"strconv"
 
 	"github.com/chancery-authority/chancery/events"
 )
@@ -44,11 +45,14 @@ func hashTable(ctx context.Context, tx *sql.Tx, h hash.Hash, table string) error
 	if err != nil {
 		return err
 	}
-	field := func(s string) {
-		_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) //nolint:gosec // rows are small
-		_, _ = h.Write([]byte(s))
+	var length [4]byte
+	field := func(text []byte) {
+		binary.BigEndian.PutUint32(length[:], uint32(len(text))) //nolint:gosec // rows are small
+		_, _ = h.Write(length[:])
+		_, _ = h.Write(text)
 	}
-	field(table)
+	field([]byte(table))
+	var text []byte
 	values := make([]any, len(columns))
 	into := make([]any, len(columns))
 	for i := range values {
@@ -59,8 +63,20 @@ func hashTable(ctx context.Context, tx *sql.Tx, h hash.Hash, table string) error
 			return err
 		}
 		for _, v := range values {
-			field(fmt.Sprintf("%T %v", v, v))
+			text = appendValue(text[:0], v)
+			field(text)
 		}
 	}
 	return rows.Err()
+}
+
+// appendValue appends what fmt makes of a value's type and the value.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case int64:
+		return strconv.AppendInt(append(b, "int64 "...), v, 10)
+	case string:
+		return append(append(b, "string "...), v...)
+	}
+	return fmt.Appendf(b, "%T %v", v, v)
 }

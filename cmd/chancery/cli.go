@@ -21,6 +21,7 @@ type cli struct {
 	User   userCmd   `cmd:"" group:"administer" help:"Register and manage users."`
 	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
 	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
+	Replay replayCmd `cmd:"" group:"administer" help:"Fold the log again, up to a moment of the past."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`

@@ -220,27 +220,41 @@ func (d *Dir) Read(ctx context.Context, stream string, from, to uint64, each fun
 // entries reads some of a segment's messages.
 func (s Segment) entries(ctx context.Context, from, to uint64, each func([]eventlog.Entry) error) error {
 	return s.lines(func(r *Reader) error {
-		var batch []eventlog.Entry
-		for want := s.First; want <= to; want++ {
-			l, err := r.Next()
-			if err != nil {
-				return fmt.Errorf("sequence %d: %w", want, err)
-			}
-			if l.Seq != want || l.Hash() != l.Leaf {
-				return fmt.Errorf("%w: sequence %d is not what it was", ErrDamaged, want)
-			}
-			if want < from {
-				continue
-			}
-			if batch = append(batch, l.Entry()); len(batch) == maxBatch || want == to {
-				if err := errors.Join(ctx.Err(), each(batch)); err != nil {
-					return err
-				}
-				batch = nil
-			}
-		}
-		return nil
+		return r.entries(s.First, from, to, func(batch []eventlog.Entry) error { return errors.Join(ctx.Err(), each(batch)) })
 	})
+}
+
+// Entries reads the messages of a segment, each held against its leaf.
+func Entries(from io.Reader, each func([]eventlog.Entry) error) error {
+	r, err := NewReader(from)
+	if err != nil {
+		return err
+	}
+	return r.entries(r.Header.First, r.Header.First, r.Header.Last, each)
+}
+
+// entries reads lines from the sequence first on, and hands over those of a part.
+func (r *Reader) entries(first, from, to uint64, each func([]eventlog.Entry) error) error {
+	var batch []eventlog.Entry
+	for want := first; want <= to; want++ {
+		l, err := r.Next()
+		if err != nil {
+			return fmt.Errorf("sequence %d: %w", want, err)
+		}
+		if l.Seq != want || l.Hash() != l.Leaf {
+			return fmt.Errorf("%w: sequence %d is not what it was", ErrDamaged, want)
+		}
+		if want < from {
+			continue
+		}
+		if batch = append(batch, l.Entry()); len(batch) == maxBatch || want == to {
+			if err := each(batch); err != nil {
+				return err
+			}
+			batch = nil
+		}
+	}
+	return nil
 }
 
 // readOne reads one message, and keeps its segment: who looks at one event of

@@ -1,0 +1,172 @@
+package projector
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
+)
+
+// replayBatch is how many events a replay folds in one transaction. The more, the
+// fewer rows are written more than once.
+const replayBatch = 100_000
+
+// Until is where a replay ends: behind a sequence, before the first message of a
+// later time, or, if it is zero, where the messages end.
+type Until struct {
+	Seq  uint64
+	Time time.Time
+}
+
+// cut gives what of a batch is before the end. More says that there may be more.
+func (u Until) cut(batch []eventlog.Entry, clock *time.Time) (_ []eventlog.Entry, more bool) {
+	for i, e := range batch {
+		if e.Stored.After(*clock) {
+			*clock = e.Stored
+		}
+		if u.Seq > 0 && e.Seq > u.Seq || !u.Time.IsZero() && clock.After(u.Time) {
+			return batch[:i], false
+		}
+	}
+	return batch, true
+}
+
+// A Replayed stream is what was true at a moment of its past.
+type Replayed struct {
+	Stream string `json:"stream"`
+	// Position is the last sequence that was folded, Time the log's time there and
+	// Hash the chain over every message up to it.
+	Position uint64      `json:"position"`
+	Time     time.Time   `json:"time"`
+	Hash     events.Hash `json:"-"`
+	// State is the canonical hash of all rows, the same as of a read model that is
+	// at the position (Local.StateHash), and Rows how many there are by tables.
+	State events.Hash    `json:"-"`
+	Rows  map[string]int `json:"rows"`
+	// File is the read model, to be asked with SQL.
+	File string `json:"file"`
+}
+
+// errReplayed ends a source that has given enough.
+var errReplayed = errors.New("replayed")
+
+// Replay folds a stream from its first message on into a new file in dir, which
+// nothing else has. The source hands over messages in order, as
+// eventlog.Archive.Read does. Progress, if not nil, is told how far it came.
+func Replay(
+	ctx context.Context, dir string, realm events.Realm, stream string, until Until,
+	source func(each func([]eventlog.Entry) error) error, progress func(seq uint64),
+) (r Replayed, err error) {
+	m := partitionModel()
+	if stream == realm.RegistryStream() {
+		m = registryModel()
+	}
+	s, err := openStore(ctx, dir, stream, m, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if s.position().seq > 0 {
+		return r, fmt.Errorf("replay %s: there is a read model in %s already", stream, dir)
+	}
+	if err := s.writer.forgetful(ctx); err != nil {
+		return r, err
+	}
+	if err := s.foldAll(ctx, until, source, progress); err != nil {
+		return r, fmt.Errorf("replay %s: %w", stream, err)
+	}
+	at := s.position()
+	r = Replayed{
+		Stream: stream, Position: at.seq, Time: at.clock, Hash: at.hash,
+		File: filepath.Join(dir, filepath.Base(s.path)), Rows: map[string]int{},
+	}
+	for _, table := range m.tables {
+		if r.Rows[table], err = s.count(ctx, table); err != nil {
+			return r, err
+		}
+	}
+	r.State, _, err = s.stateHash(ctx)
+	return r, err
+}
+
+// forgetful is for a file that is made anew if the process does not get to its
+// end.
+func (w *writer) forgetful(ctx context.Context) error {
+	_, err := w.conn.ExecContext(ctx, `PRAGMA synchronous = OFF; PRAGMA cache_size = -131072`)
+	if err != nil {
+		return fmt.Errorf("prepare to replay: %w", err)
+	}
+	return nil
+}
+
+func (s *store) count(ctx context.Context, table string) (n int, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FROM `+table).Scan(&n) //nolint:gosec // a table of the model
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("count %s: %w", table, err)
+	}
+	return n, nil
+}
+
+// foldAll folds what the source gives, while that reads on.
+func (s *store) foldAll(ctx context.Context, until Until, source func(func([]eventlog.Entry) error) error, progress func(uint64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	batches := make(chan []eventlog.Entry, 1)
+	go func() {
+		defer close(batches)
+		if err := gather(ctx, until, source, batches); err != nil {
+			cancel(err)
+		}
+	}()
+	for batch := range batches {
+		if err := s.fold(ctx, batch); err != nil {
+			cancel(err)
+			for range batches { // the source is told, and ends
+			}
+			return err
+		}
+		if progress != nil {
+			progress(s.position().seq)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// gather puts what a source gives together to large batches.
+func gather(ctx context.Context, until Until, source func(func([]eventlog.Entry) error) error, batches chan<- []eventlog.Entry) error {
+	var batch []eventlog.Entry
+	send := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		select {
+		case batches <- batch:
+			batch = nil
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	var clock time.Time
+	err := source(func(some []eventlog.Entry) error {
+		some, more := until.cut(some, &clock)
+		batch = append(batch, some...)
+		if !more {
+			return errReplayed
+		}
+		if len(batch) < replayBatch {
+			return nil
+		}
+		return send()
+	})
+	if err != nil && !errors.Is(err, errReplayed) {
+		return err
+	}
+	return send()
+}
