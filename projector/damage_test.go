@@ -139,10 +139,10 @@ func TestAnotherLogUnderAStoppedProjector(t *testing.T) {
 			node.Stop()
 		},
 		"a flipped bit": func(t *testing.T, node *embeddedtest.Node, _ string) {
-			node.FlipBit(stream, 0.5, dropIndex)
+			embeddedtest.FlipBit(t, node.Dir, stream, 0.5, dropIndex)
 		},
 		"a flipped bit in the last message": func(t *testing.T, node *embeddedtest.Node, _ string) {
-			node.FlipBit(stream, 0.995, dropIndex)
+			embeddedtest.FlipBit(t, node.Dir, stream, 0.995, dropIndex)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestUnreadableMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	node.Stop()
-	node.FlipBit(stream, 0.995, keepIndex)
+	embeddedtest.FlipBit(t, node.Dir, stream, 0.995, keepIndex)
 	node.Start()
 	log = openLog(t, node.Conn(), 1)
 	head, err := log.Head(t.Context(), stream)

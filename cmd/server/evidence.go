@@ -66,10 +66,27 @@ func (s *Server) openEvidence(ctx context.Context) error {
 		return err
 	}
 	s.onClose("the checkpoints", closing(s.keeper.Close))
+	if s.cfg.Role != Projector { // which goes on with what else there is
+		if err := s.checkStreams(); err != nil {
+			return err
+		}
+	}
 	if cfg.Key != nil && s.local != nil && s.cfg.Archive.Archive != "" {
 		s.archive(ctx, cfg.Known)
 	}
 	return nil
+}
+
+// checkStreams says how to get over a log that does not hold. No replica issues
+// anything while it cannot follow all of the log.
+func (s *Server) checkStreams() error {
+	var all []error
+	for _, stream := range s.eventLog.Streams() {
+		if err := s.eventLog.Failed(stream); err != nil {
+			all = append(all, fmt.Errorf("%w; restore the log, or take it as it is by --accept-loss %s", err, stream))
+		}
+	}
+	return errors.Join(all...)
 }
 
 func (s *Server) archive(ctx context.Context, known note.Verifiers) {

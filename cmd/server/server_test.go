@@ -114,7 +114,7 @@ func TestStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &status); err != nil {
 		t.Fatal(err)
 	}
-	if !status.Ready || len(status.Projector) != 4 {
+	if !status.Ready || len(status.Projector) != 6 {
 		t.Errorf("status: %s", body)
 	}
 }

@@ -169,7 +169,7 @@ func TestAnotherLog(t *testing.T) {
 		"shorter":       {func(t *testing.T, n *embeddedtest.Node, empty string) { rewritten(t, n, empty, 50) }, ErrShorter},
 		"as long":       {func(t *testing.T, n *embeddedtest.Node, empty string) { rewritten(t, n, empty, 100) }, ErrDifferent},
 		"longer":        {func(t *testing.T, n *embeddedtest.Node, empty string) { rewritten(t, n, empty, 150) }, ErrDifferent},
-		"a flipped bit": {func(_ *testing.T, n *embeddedtest.Node, _ string) { n.FlipBit(stream, 0.5, false) }, ErrShorter},
+		"a flipped bit": {func(t *testing.T, n *embeddedtest.Node, _ string) { embeddedtest.FlipBit(t, n.Dir, stream, 0.5, false) }, ErrShorter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
