@@ -96,8 +96,11 @@ func parse(text string) (Checkpoint, error) {
 // "auth.example/log": it goes into every origin.
 func NewKey(random io.Reader, name string) (private, public string, err error) {
 	private, public, err = note.GenerateKey(random, name)
+	if err == nil {
+		_, err = note.NewVerifier(public) // it did not look at the name
+	}
 	if err != nil {
-		return "", "", fmt.Errorf("make checkpoint key: %w", err)
+		return "", "", fmt.Errorf("make checkpoint key %.60q: %w", name, err)
 	}
 	return private, public, nil
 }
