@@ -25,6 +25,9 @@ type LocalConfig struct {
 	// Gate, if not nil, is called before every batch of a stream is folded, and
 	// may hold it back. An error interrupts the worker, which tries again.
 	Gate func(ctx context.Context, stream string) error
+	// Accept has, by streams, up to where a log that is not the one that was folded
+	// is taken as it is, and the read model built again.
+	Accept map[string]uint64
 	// NoAudit leaves the audit out: Audit is ErrUnavailable then.
 	NoAudit bool
 }
@@ -111,7 +114,7 @@ func (l *Local) open(ctx context.Context, log *eventlog.Log, stream string, m mo
 
 func newWorker(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
 	w := &worker{
-		log: log, stream: stream, logger: cfg.Logger, gate: cfg.Gate,
+		log: log, stream: stream, logger: cfg.Logger, gate: cfg.Gate, accept: cfg.Accept[stream],
 		open: func(ctx context.Context) (*store, error) { return openStore(ctx, cfg.Dir, stream, m, cfg.Logger) },
 	}
 	s, err := w.open(ctx)

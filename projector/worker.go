@@ -43,6 +43,9 @@ type worker struct {
 
 	store   atomic.Pointer[store]
 	changed signal
+	// accept is up to where another log than the one that was folded is accepted,
+	// once. It is run's.
+	accept uint64
 	// shorter is since when the log has been shorter than the position. It
 	// belongs to whoever looks at the head: start, then watch.
 	shorter time.Time
@@ -71,6 +74,9 @@ func (w *worker) run(ctx context.Context) {
 		case errors.Is(err, fold.ErrPoison):
 			w.stop(err)
 			return
+		case errors.Is(err, errDiverged) && w.store.Load().position().seq <= w.accept:
+			w.accept = 0
+			w.reopen(ctx, fmt.Errorf("%w: its log was lost, which is accepted: %w", errDisposable, err))
 		case errors.Is(err, errDiverged), errors.Is(err, eventlog.ErrGap), errors.Is(err, eventlog.ErrRewritten):
 			w.log.FailPartition(w.stream, err)
 			w.stop(err)

@@ -139,8 +139,8 @@ func (c Config) checkEvidence() error {
 		_, err := note.NewVerifier(key)
 		p.add(err != nil, "checkpoint-known-keys: %.60q is no public key of checkpoints", key)
 	}
-	for _, stream := range e.AcceptLoss {
-		p.add(!strings.HasPrefix(stream, strings.ToUpper(c.Log.Realm)+"_"), "accept-loss: realm %s has no stream %.60q", c.Log.Realm, stream)
+	if _, err := c.acceptedLosses(); err != nil {
+		p.add(true, "%w", err)
 	}
 	p.add(a.ForgetAfter != 0 && a.Archive == "", "forget-after: needs archive, where what is forgotten is kept")
 	p.add(a.ForgetAfter != 0 && a.ForgetAfter < archiver.MinForgetAfter, "forget-after: %v is less than %v", a.ForgetAfter, archiver.MinForgetAfter)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -44,7 +45,10 @@ func (s *Server) openEvidence(ctx context.Context) error {
 		return err
 	}
 	cfg := checkpoint.Config{
-		Log: s.eventLog, Reader: s.reader, Accept: s.cfg.Evidence.AcceptLoss, Logger: s.logger,
+		Log: s.eventLog, Reader: s.reader, Logger: s.logger,
+	}
+	if cfg.Accept, err = s.cfg.acceptedLosses(); err != nil {
+		return err
 	}
 	if s.local != nil {
 		cfg.Dir = cmp.Or(s.cfg.Evidence.CheckpointDir, filepath.Join(s.cfg.Data.Data, checkpointDir))
@@ -67,7 +71,7 @@ func (s *Server) openEvidence(ctx context.Context) error {
 	}
 	s.onClose("the checkpoints", closing(s.keeper.Close))
 	if s.cfg.Role != Projector { // which goes on with what else there is
-		if err := s.checkStreams(); err != nil {
+		if err := s.checkStreams(ctx); err != nil {
 			return err
 		}
 	}
@@ -79,11 +83,12 @@ func (s *Server) openEvidence(ctx context.Context) error {
 
 // checkStreams says how to get over a log that does not hold. No replica issues
 // anything while it cannot follow all of the log.
-func (s *Server) checkStreams() error {
+func (s *Server) checkStreams(ctx context.Context) error {
 	var all []error
 	for _, stream := range s.eventLog.Streams() {
 		if err := s.eventLog.Failed(stream); err != nil {
-			all = append(all, fmt.Errorf("%w; restore the log, or take it as it is by --accept-loss %s", err, stream))
+			size := s.keeper.Signed(ctx, stream)
+			all = append(all, fmt.Errorf("%w; restore the log, or take it as it is by --accept-loss %s:%d", err, stream, size))
 		}
 	}
 	return errors.Join(all...)
@@ -95,6 +100,20 @@ func (s *Server) archive(ctx context.Context, known note.Verifiers) {
 		Dir: archive.Open(s.cfg.Archive.Archive), ForgetAfter: s.cfg.Archive.ForgetAfter, Logger: s.logger,
 	}
 	s.background(ctx, "the archiver", func(ctx context.Context) { archiver.Run(ctx, cfg) })
+}
+
+// acceptedLosses are the sizes up to which logs are taken as they are, by streams.
+func (c Config) acceptedLosses() (map[string]uint64, error) {
+	all := map[string]uint64{}
+	for _, text := range c.Evidence.AcceptLoss {
+		stream, size, _ := strings.Cut(text, ":")
+		n, err := strconv.ParseUint(size, 10, 63)
+		if err != nil || !strings.HasPrefix(stream, strings.ToUpper(c.Log.Realm)+"_") {
+			return nil, fmt.Errorf("accept-loss: %.60q is not STREAM:SIZE of realm %s", text, c.Log.Realm)
+		}
+		all[stream] = n
+	}
+	return all, nil
 }
 
 // checkpointKey is the key as given, from its file, or from the data directory

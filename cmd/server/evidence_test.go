@@ -3,11 +3,12 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
-	"github.com/chancery-authority/chancery/projector/checkpoint"
 )
 
 const partition = "MAIN_EVENTS_0"
@@ -51,9 +51,9 @@ func ownToken(t *testing.T, s *Server) int {
 	return resp.StatusCode
 }
 
-// TestDamagedLogIsNotServed damages the log of a stopped authority, and deletes
-// its read models: all that tells is the checkpoint outside of the engine. Without
-// it, the authority would go on as if nothing had been.
+// TestDamagedLogIsNotServed damages the log of a stopped authority. Without its
+// read models all that tells is the checkpoint outside of the engine: without that,
+// the authority would go on as if nothing had been.
 func TestDamagedLogIsNotServed(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, dir, older string){
 		"a flipped bit": func(t *testing.T, dir, _ string) { embeddedtest.FlipBit(t, dir, partition, 0.5, false) },
@@ -61,38 +61,49 @@ func TestDamagedLogIsNotServed(t *testing.T) {
 			replaceDir(t, filepath.Join(dir, "nats"), older)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
-			c := local(All, dir)
-			c.Dev = true
-			s := start(t, c)
-			issue(t, s, 20)
-			closeServer(t, s)
-			replaceDir(t, older, filepath.Join(dir, "nats"))
-			s = start(t, c)
-			issue(t, s, 20)
-			if status := ownToken(t, s); status != http.StatusOK {
-				t.Fatalf("a token before the damage: %d", status)
-			}
-			closeServer(t, s)
+		for _, removed := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", read models removed: ", removed), func(t *testing.T) {
+				t.Parallel()
+				testDamaged(t, damage, removed)
+			})
+		}
+	}
+}
 
-			damage(t, dir, older)
-			if err := os.RemoveAll(filepath.Join(dir, modelsDir)); err != nil {
-				t.Fatal(err)
-			}
-			err := New(c).Start(t.Context())
-			if err == nil || !errors.Is(err, checkpoint.ErrShorter) || !strings.Contains(err.Error(), "--accept-loss "+partition) {
-				t.Fatalf("it starts: %v", err)
-			}
+func testDamaged(t *testing.T, damage func(t *testing.T, dir, older string), removed bool) {
+	t.Helper()
+	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
+	c := local(All, dir)
+	c.Dev = true
+	s := start(t, c)
+	issue(t, s, 20)
+	closeServer(t, s)
+	replaceDir(t, older, filepath.Join(dir, "nats"))
+	s = start(t, c)
+	issue(t, s, 20)
+	if status := ownToken(t, s); status != http.StatusOK {
+		t.Fatalf("a token before the damage: %d", status)
+	}
+	closeServer(t, s)
 
-			c.Evidence.AcceptLoss = []string{partition, "MAIN_REGISTRY"}
-			s = start(t, c)
-			issue(t, s, 1)
-			if status := ownToken(t, s); status != http.StatusOK {
-				t.Errorf("a token once the loss is accepted: %d", status)
-			}
-		})
+	damage(t, dir, older)
+	if removed {
+		if err := os.RemoveAll(filepath.Join(dir, modelsDir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := New(c).Start(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "--accept-loss "+partition+":") {
+		t.Fatalf("it starts: %v", err)
+	}
+
+	for _, way := range regexp.MustCompile(`--accept-loss (\S+)`).FindAllStringSubmatch(err.Error(), -1) {
+		c.Evidence.AcceptLoss = append(c.Evidence.AcceptLoss, way[1])
+	}
+	s = start(t, c)
+	issue(t, s, 1)
+	if status := ownToken(t, s); status != http.StatusOK {
+		t.Errorf("a token once the loss is accepted: %d", status)
 	}
 }
 
@@ -123,7 +134,7 @@ func TestEvidenceSettings(t *testing.T) {
 		"":                      func(c *Config) { c.Evidence.CheckpointKnownKeys = []string{public} },
 		"scrub-rate":            func(c *Config) { c.Evidence.ScrubRate = -1 },
 		"checkpoint-known-keys": func(c *Config) { c.Evidence.CheckpointKnownKeys = []string{"auth.example+1+A"} },
-		"accept-loss":           func(c *Config) { c.Evidence.AcceptLoss = []string{"OTHER_EVENTS_0"} },
+		"accept-loss":           func(c *Config) { c.Evidence.AcceptLoss = []string{"OTHER_EVENTS_0:1"} },
 		"forget-after: needs":   func(c *Config) { c.Archive.ForgetAfter = 100 * 24 * 3600e9 },
 		"is less than":          func(c *Config) { c.Archive.Archive, c.Archive.ForgetAfter = "x", 3600e9 },
 	} {

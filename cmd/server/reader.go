@@ -21,10 +21,15 @@ func (s *Server) openReader(ctx context.Context) error {
 		s.reader = projector.NewRemote(s.nc, s.eventLog.Realm())
 		return nil
 	}
+	accepted, err := s.cfg.acceptedLosses()
+	if err != nil {
+		return err
+	}
 	local, err := projector.OpenLocal(ctx, s.eventLog, projector.LocalConfig{
 		Dir:    filepath.Join(s.cfg.Data.Data, modelsDir),
 		Logger: s.logger,
 		Gate:   s.cfg.FoldGate,
+		Accept: accepted,
 
 		NoAudit: s.cfg.Data.NoAudit,
 	})

@@ -60,8 +60,9 @@ type Config struct {
 	// Dir has the newest checkpoint of each stream, in a file of its name, so it
 	// should be on another disk than the log. Empty keeps none.
 	Dir string
-	// Accept are streams whose log is taken as it is, whatever was signed before.
-	Accept []string
+	// Accept are streams whose log is taken as it is, although it is not what was
+	// signed up to these sizes.
+	Accept map[string]uint64
 	// ScrubRate is how many messages a second are read again, of each stream, to be
 	// held against its tree. 0 reads none.
 	ScrubRate int
@@ -154,6 +155,20 @@ func (k *Keeper) Newest(stream string) (tree.Checkpoint, []byte) {
 	}
 	newest := k.streams[i].latest()
 	return newest.Checkpoint, newest.text
+}
+
+// Signed is up to where a stream was signed that does not hold, for who accepts
+// the loss.
+func (k *Keeper) Signed(ctx context.Context, stream string) (size uint64) {
+	if c, err := k.readFile(stream); err == nil && c != nil {
+		size = c.Size
+	}
+	if have, _, err := k.read(ctx, stream); err == nil {
+		if c, err := tree.Unverified([]byte(have.Checkpoint)); err == nil {
+			size = max(size, c.Size)
+		}
+	}
+	return size
 }
 
 func (k *Keeper) keep(ctx context.Context, s *kept) {

@@ -192,12 +192,16 @@ func TestAnotherLog(t *testing.T) {
 			// Restarting does not help, accepting does.
 			again := start(t, n.Conn(), t.TempDir(), cfg)
 			again.fails(t, nil)
+			size := again.keeper.Signed(t.Context(), stream)
 			again.close(t)
-			cfg.Accept = []string{stream}
+			cfg.Accept = map[string]uint64{stream: size}
 			accepted := start(t, n.Conn(), t.TempDir(), cfg)
 			accepted.signs(t, accepted.tick(t, "c", 1))
 			accepted.close(t)
-			cfg.Accept = nil
+			// To accept it again, by a flag that was left, accepts no more.
+			if c, err := accepted.keeper.readFile(stream); err != nil || c == nil {
+				t.Fatal(c, err)
+			}
 			if after := start(t, n.Conn(), t.TempDir(), cfg); after.log.Failed(stream) != nil {
 				t.Errorf("what was accepted fails again: %v", after.log.Failed(stream))
 			}
