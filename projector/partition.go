@@ -219,7 +219,7 @@ func (c *partitionChanges) flush(ctx context.Context, clock time.Time) error {
 	return errors.Join(
 		c.grants.flush(func(r *grantRow, state []byte) error { return c.writeGrant(ctx, r, state) }),
 		c.sessions.flush(func(r *row[fold.Session], state []byte) error { return c.writeSession(ctx, r.state, state) }),
-		c.writeIssued(ctx),
+		c.writeIssued(ctx, clock),
 		c.writeRevoked(ctx),
 		c.writeParticipants(ctx),
 		c.writeLogouts(ctx),
@@ -253,8 +253,13 @@ func (c *partitionChanges) writeSession(ctx context.Context, s fold.Session, sta
 		s.ID.String(), sequence(s.Seq), s.User, s.Expires, string(state))
 }
 
-func (c *partitionChanges) writeIssued(ctx context.Context) error {
+// writeIssued leaves out what is finished already, as nearly all is where a long
+// past is folded at once.
+func (c *partitionChanges) writeIssued(ctx context.Context, clock time.Time) error {
 	for _, t := range c.issued {
+		if fold.Finished(t.Expires, clock) {
+			continue
+		}
 		grant := ""
 		if !t.Grant.IsZero() {
 			grant = t.Grant.String()

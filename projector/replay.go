@@ -7,15 +7,20 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
-// replayBatch is how many events a replay folds in one transaction. The more, the
-// fewer rows are written more than once.
-const replayBatch = 100_000
+const (
+	// replayChunk is how many messages a replay passes on at once.
+	replayChunk = 5000
+	// replayRows is how many messages are folded before rows are written, which
+	// bounds its memory. The more, the fewer rows are written more than once.
+	replayRows = 2_000_000
+)
 
 // Until is where a replay ends: behind a sequence, before the first message of a
 // later time, or, if it is zero, where the messages end.
@@ -113,41 +118,88 @@ func (s *store) count(ctx context.Context, table string) (n int, err error) {
 	return n, nil
 }
 
-// foldAll folds what the source gives, while that reads on.
+// foldAll folds what the source gives: one reads, one decodes, and one folds.
 func (s *store) foldAll(ctx context.Context, until Until, source func(func([]eventlog.Entry) error) error, progress func(uint64)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	batches := make(chan []eventlog.Entry, 1)
-	go func() {
-		defer close(batches)
-		if err := gather(ctx, until, source, batches); err != nil {
+	read, decoded := make(chan []eventlog.Entry, 1), make(chan []eventlog.Entry, 1)
+	var working sync.WaitGroup
+	working.Go(func() {
+		defer close(read)
+		if err := gather(ctx, until, source, read); err != nil {
 			cancel(err)
 		}
-	}()
-	for batch := range batches {
-		if err := s.fold(ctx, batch); err != nil {
-			cancel(err)
-			for range batches { // the source is told, and ends
+	})
+	working.Go(func() {
+		defer close(decoded)
+		for chunk := range read {
+			for i := range chunk {
+				chunk[i].Decode()
 			}
-			return err
+			select {
+			case decoded <- chunk:
+			case <-ctx.Done():
+			}
 		}
-		if progress != nil {
-			progress(s.position().seq)
+	})
+	for more := true; more; {
+		var err error
+		if more, err = s.foldChunks(ctx, decoded, progress); err != nil {
+			cancel(err)
+			break
 		}
 	}
+	working.Wait()
 	return context.Cause(ctx)
 }
 
-// gather puts what a source gives together to large batches.
-func gather(ctx context.Context, until Until, source func(func([]eventlog.Entry) error) error, batches chan<- []eventlog.Entry) error {
-	var batch []eventlog.Entry
+// foldChunks folds as many chunks as are written at once. More is false at the
+// end of them.
+func (s *store) foldChunks(ctx context.Context, chunks <-chan []eventlog.Entry, progress func(uint64)) (more bool, err error) {
+	var reached position
+	err = s.writer.transact(ctx, func() error {
+		f, err := s.folding(ctx)
+		if err != nil {
+			return err
+		}
+		reached = f.reached
+		for n := 0; n < replayRows; {
+			var chunk []eventlog.Entry
+			if chunk, more = <-chunks; !more {
+				break
+			}
+			if err := contiguous(f.reached.seq, chunk); err != nil {
+				return err
+			}
+			for _, e := range chunk {
+				if poison, err := f.add(ctx, e); poison != nil || err != nil {
+					return errors.Join(poison, err)
+				}
+			}
+			n += len(chunk)
+			if progress != nil {
+				progress(f.reached.seq)
+			}
+		}
+		reached = f.reached
+		return f.end(ctx)
+	})
+	if err == nil {
+		s.at.Store(&reached)
+	}
+	return more, err
+}
+
+// gather puts what a source gives together to chunks.
+func gather(ctx context.Context, until Until, source func(func([]eventlog.Entry) error) error, chunks chan<- []eventlog.Entry) error {
+	var chunk []eventlog.Entry
 	send := func() error {
-		if len(batch) == 0 {
+		if len(chunk) == 0 {
 			return nil
 		}
 		select {
-		case batches <- batch:
-			batch = nil
+		case chunks <- chunk:
+			chunk = make([]eventlog.Entry, 0, replayChunk+500)
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -156,11 +208,11 @@ func gather(ctx context.Context, until Until, source func(func([]eventlog.Entry)
 	var clock time.Time
 	err := source(func(some []eventlog.Entry) error {
 		some, more := until.cut(some, &clock)
-		batch = append(batch, some...)
+		chunk = append(chunk, some...)
 		if !more {
 			return errReplayed
 		}
-		if len(batch) < replayBatch {
+		if len(chunk) < replayChunk {
 			return nil
 		}
 		return send()

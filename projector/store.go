@@ -84,7 +84,7 @@ func (s *store) fold(ctx context.Context, batch []eventlog.Entry) error {
 	var poison error
 	reached := at
 	err = s.writer.transact(ctx, func() (err error) {
-		reached, poison, err = s.foldRows(ctx, at, entries)
+		reached, poison, err = s.foldRows(ctx, entries)
 		return err
 	})
 	if err != nil {
@@ -96,31 +96,63 @@ func (s *store) fold(ctx context.Context, batch []eventlog.Entry) error {
 
 // foldRows folds as many of entries as it can. It returns the position it
 // reached and, if that is not the end of them, the poison that stopped it.
-func (s *store) foldRows(ctx context.Context, at position, entries []eventlog.Entry) (reached position, poison, err error) {
-	if err := s.writer.isAt(ctx, at); err != nil {
-		return at, nil, err
+func (s *store) foldRows(ctx context.Context, entries []eventlog.Entry) (reached position, poison, err error) {
+	f, err := s.folding(ctx)
+	if err != nil {
+		return reached, nil, err
 	}
-	rows := s.model.begin(s.writer)
-	reached = at
 	for _, e := range entries {
-		next := reached.next(e)
-		err = rows.apply(ctx, e, next.clock)
-		if errors.Is(err, fold.ErrPoison) {
-			poison = err
+		if poison, err = f.add(ctx, e); poison != nil || err != nil {
 			break
 		}
-		if err != nil {
-			return at, nil, fmt.Errorf("fold sequence %d: %w", e.Seq, err)
-		}
-		reached = next
 	}
-	if err := rows.flush(ctx, reached.clock); err != nil {
-		return at, nil, fmt.Errorf("write rows: %w", err)
+	if err != nil {
+		return reached, nil, err
 	}
-	if err := s.writer.move(ctx, reached); err != nil {
-		return at, nil, fmt.Errorf("write position: %w", err)
+	return f.reached, poison, f.end(ctx)
+}
+
+// A folding is what a transaction folds.
+type folding struct {
+	s    *store
+	rows changes
+	// reached is the position behind what was added.
+	reached position
+}
+
+// folding begins at the store's position.
+func (s *store) folding(ctx context.Context) (*folding, error) {
+	at := s.position()
+	if err := s.writer.isAt(ctx, at); err != nil {
+		return nil, err
 	}
-	return reached, poison, nil
+	return &folding{s: s, rows: s.model.begin(s.writer), reached: at}, nil
+}
+
+// add folds the next entry. Poison is what cannot be folded: it is not added, and
+// what was added before can still be ended with.
+func (f *folding) add(ctx context.Context, e eventlog.Entry) (poison, err error) {
+	next := f.reached.next(e)
+	err = f.rows.apply(ctx, e, next.clock)
+	if errors.Is(err, fold.ErrPoison) {
+		return err, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fold sequence %d: %w", e.Seq, err)
+	}
+	f.reached = next
+	return nil, nil
+}
+
+// end writes the rows and the position.
+func (f *folding) end(ctx context.Context) error {
+	if err := f.rows.flush(ctx, f.reached.clock); err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	if err := f.s.writer.move(ctx, f.reached); err != nil {
+		return fmt.Errorf("write position: %w", err)
+	}
+	return nil
 }
 
 // recorded is the event of an entry. One that cannot be decoded is poison.

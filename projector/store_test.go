@@ -62,9 +62,8 @@ func batchingChangesNothing(t *testing.T, m model) {
 
 // crash folds a batch and drops the transaction in the end.
 func crash(t *rapid.T, s *store, batch []eventlog.Entry) {
-	at := s.position()
 	err := s.writer.transact(t.Context(), func() error {
-		if _, _, err := s.foldRows(t.Context(), at, batch); err != nil {
+		if _, _, err := s.foldRows(t.Context(), batch); err != nil {
 			return err
 		}
 		return errCrash

@@ -27,11 +27,25 @@ type Entry struct {
 	Stored time.Time
 	// Message has the event's own headers; those of the transport are gone.
 	Message events.Message
+
+	// decoded is what Recorded gives, once Decode was called.
+	decoded *events.Recorded
+}
+
+// Decode decodes the entry ahead of time, for who has another to do it. What
+// cannot be decoded is left to Recorded.
+func (e *Entry) Decode() {
+	if r, err := e.Recorded(); err == nil {
+		e.decoded = &r
+	}
 }
 
 // Recorded decodes the entry. The errors are those of events.Decode, with the
 // sequence.
 func (e Entry) Recorded() (events.Recorded, error) {
+	if e.decoded != nil {
+		return *e.decoded, nil
+	}
 	ev, err := events.Decode(e.Message)
 	if err != nil {
 		return events.Recorded{}, fmt.Errorf("sequence %d: %w", e.Seq, err)
