@@ -185,7 +185,6 @@ func TestAdminCommands(t *testing.T) {
 			[]call{{"GET /admin/v1/users?username=alice", nil}, {"DELETE /admin/v1/users/u1", nil}},
 			[]string{"u1 erased"},
 		},
-		"user erase, neither": {[]string{"user", "erase"}, "", nil, nil},
 		"user show, erased": {
 			[]string{"user", "show", "u1"},
 			`{"user_id":"u1","deleted":true,"erased":true}`,

@@ -84,7 +84,8 @@ func (b *ErasableBucket) Erase(ctx context.Context, key string, mine func(value 
 
 // mayBeErasedLater holds for what may pass, and where somebody has written.
 func mayBeErasedLater(err error) bool {
-	return mayPass(err) || errorCode(err) == jetstream.JSErrCodeStreamWrongLastSequence
+	code := errorCode(err)
+	return mayPass(err) || code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
 func (b *ErasableBucket) erase(ctx context.Context, key string, mine func([]byte) bool) error {
