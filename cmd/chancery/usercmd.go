@@ -135,12 +135,13 @@ func (c *userShowCmd) Run(ctx context.Context, t terminal) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	answer, err := json.RawMessage(nil), error(nil)
+	read := c.named
 	if c.ID != "" {
-		answer, err = c.call(ctx, http.MethodGet, nil, "users", c.ID)
-	} else {
-		answer, err = c.named(ctx)
+		read = func(ctx context.Context) (json.RawMessage, error) {
+			return c.call(ctx, http.MethodGet, nil, "users", c.ID)
+		}
 	}
+	answer, err := read(ctx)
 	if err != nil {
 		return err
 	}
