@@ -49,6 +49,7 @@ type userAccount struct {
 	Email      string    `json:"email,omitempty"`
 	Registered time.Time `json:"registered"`
 	Deleted    bool      `json:"deleted"`
+	Erased     bool      `json:"erased"`
 	// Sessions and Grants are how many are in force.
 	Sessions int `json:"sessions"`
 	Grants   int `json:"grants"`
@@ -57,7 +58,7 @@ type userAccount struct {
 func newUserAccount(a authority.UserAccount) userAccount {
 	return userAccount{
 		userView: userView{a.ID, a.Disabled, a.Epoch}, Username: a.Username, Email: a.Email,
-		Registered: a.CreatedAt.UTC(), Deleted: a.Deleted, Sessions: a.Sessions, Grants: a.Grants,
+		Registered: a.CreatedAt.UTC(), Deleted: a.Deleted, Erased: a.Erased, Sessions: a.Sessions, Grants: a.Grants,
 	}
 }
 
@@ -134,11 +135,21 @@ func (s *Server) showUser(c echo.Context) error {
 	return c.JSON(http.StatusOK, newUserAccount(account))
 }
 
-func (s *Server) deleteUser(c echo.Context) error {
-	if err := s.authority.DeleteUser(c.Request().Context(), c.Param("id"), caller(c)); err != nil {
+// erasure is what is told of a user that was erased: also where the log has it.
+type erasure struct {
+	userView
+	Deleted bool   `json:"deleted"`
+	Erased  bool   `json:"erased"`
+	Stream  string `json:"stream"`
+	Seq     uint64 `json:"seq"`
+}
+
+func (s *Server) eraseUser(c echo.Context) error {
+	u, err := s.authority.EraseUser(c.Request().Context(), c.Param("id"), caller(c))
+	if err != nil {
 		return err
 	}
-	return c.NoContent(http.StatusNoContent)
+	return c.JSON(http.StatusOK, erasure{userView{u.ID, u.Disabled, u.Epoch}, u.Deleted, u.Erased, s.parts.Log.Realm().RegistryStream(), u.Seq})
 }
 
 // sessionView is what administrators are told of a session.

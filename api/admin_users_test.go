@@ -8,6 +8,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/apitest"
 	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
@@ -86,12 +87,14 @@ func TestDeleteAUser(t *testing.T) {
 	before := strings.Count(string(r.WholeEvents(t)), "\n")
 
 	for range 2 {
-		if a := r.Admin(t, http.MethodDelete, "/users/"+id, nil); a.Status != http.StatusNoContent || len(a.Body) > 0 {
-			t.Fatalf("delete: %d %s", a.Status, a.Body)
+		a := wantOK(t, r.Admin(t, http.MethodDelete, "/users/"+id, nil))
+		if last, ok, err := r.Log.Last(t.Context(), r.Log.Realm().UserSubject(id)); err != nil || !ok || a.JSON["erased"] != true ||
+			last.Fact != (events.UserErased{}) || a.JSON["seq"] != float64(last.Seq) || a.Text("stream") != "MAIN_REGISTRY" || last.Meta.Actor != "admin" {
+			t.Fatalf("told %s, the last event is %+v, %v", a.Body, last, err)
 		}
 	}
 	shown := wantOK(t, r.Admin(t, http.MethodGet, "/users/"+id, nil))
-	if shown.JSON["deleted"] != true || shown.JSON["disabled"] != true || shown.JSON["username"] != nil || shown.JSON["sessions"] != 0.0 || shown.JSON["epoch"] != 1.0 {
+	if shown.JSON["deleted"] != true || shown.JSON["erased"] != true || shown.JSON["disabled"] != true || shown.JSON["username"] != nil || shown.JSON["sessions"] != 0.0 || shown.JSON["epoch"] != 1.0 {
 		t.Errorf("shows %s", shown.Body)
 	}
 	if r.Active(t, tokens.Text("access_token")) {
@@ -112,7 +115,7 @@ func TestDeleteAUser(t *testing.T) {
 		t.Errorf("still found: %v", got)
 	}
 	log := string(r.WholeEvents(t))
-	if n := strings.Count(log, "user.deleted.v1"); n != 1 || strings.Count(log, "\n") <= before {
+	if n := strings.Count(log, "user.deleted.v1"); n != 1 || strings.Count(log, "user.erased.v1") != 1 || strings.Count(log, "\n") <= before {
 		t.Errorf("%d deletions in the log", n)
 	}
 	t.Run("and the name is free", func(t *testing.T) {
@@ -122,9 +125,7 @@ func TestDeleteAUser(t *testing.T) {
 		}
 		wantOK(t, passwordLogin(t, r, "hatter", "more-tea-please"))
 		// To delete the old one again takes nothing from the new one.
-		if a := r.Admin(t, http.MethodDelete, "/users/"+id, nil); a.Status != http.StatusNoContent {
-			t.Errorf("delete: %d %s", a.Status, a.Body)
-		}
+		wantOK(t, r.Admin(t, http.MethodDelete, "/users/"+id, nil))
 		wantOK(t, passwordLogin(t, r, "hatter", "more-tea-please"))
 	})
 }

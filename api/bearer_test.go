@@ -188,7 +188,7 @@ func erase(t testing.TB, r *apitest.Replica, user string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), embeddedtest.Patience)
 	defer cancel()
-	records, err := r.Log.Bucket(ctx, "RECORDS")
+	records, err := r.Log.ErasableBucket(ctx, "RECORDS")
 	if err != nil {
 		t.Fatal(err)
 	}

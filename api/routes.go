@@ -94,7 +94,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodGet, "/users", s.findUsers)
 	admin.add(http.MethodPost, "/users", s.createUserAsAdmin)
 	admin.add(http.MethodGet, "/users/:id", s.showUser)
-	admin.add(http.MethodDelete, "/users/:id", s.deleteUser)
+	admin.add(http.MethodDelete, "/users/:id", s.eraseUser)
 	admin.add(http.MethodGet, "/users/:id/sessions", s.listSessions)
 	admin.add(http.MethodDelete, "/users/:id/sessions/:session", s.endSessionAsAdmin)
 	admin.add(http.MethodPost, "/users/:id/disable", s.disableUser)

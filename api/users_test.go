@@ -186,7 +186,7 @@ func TestRehashRacesAProfile(t *testing.T) {
 // recordOf is a person's record as it is stored.
 func recordOf(t testing.TB, r *apitest.Replica, user string) (record map[string]any) {
 	t.Helper()
-	bucket, err := r.Log.Bucket(t.Context(), "RECORDS")
+	bucket, err := r.Log.ErasableBucket(t.Context(), "RECORDS")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	UserEnabled{}.Type():           decode[UserEnabled],
 	UserCutOff{}.Type():            decode[UserCutOff],
 	UserDeleted{}.Type():           decode[UserDeleted],
+	UserErased{}.Type():            decode[UserErased],
 	ConsentGiven{}.Type():          decode[ConsentGiven],
 	ConsentWithdrawn{}.Type():      decode[ConsentWithdrawn],
 	KeyAnnounced{}.Type():          decode[KeyAnnounced],

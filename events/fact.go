@@ -506,6 +506,14 @@ type UserDeleted struct{}
 // Type is user.deleted.v1.
 func (UserDeleted) Type() string { return "user.deleted.v1" }
 
+// UserErased says that the person's record is gone, and with it the private half
+// of the key that origins were sealed for, and their user name. It is appended
+// when that is done, after UserDeleted, and nothing comes after it.
+type UserErased struct{}
+
+// Type is user.erased.v1.
+func (UserErased) Type() string { return "user.erased.v1" }
+
 // ConsentGiven says what a user agreed that a client may have from now on. It
 // takes the place of what was agreed before.
 type ConsentGiven struct {

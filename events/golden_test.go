@@ -85,6 +85,7 @@ func samples() map[string]events.Fact {
 		events.UserEnabled{},
 		events.UserCutOff{Reason: events.ReasonUserRequest},
 		events.UserDeleted{},
+		events.UserErased{},
 		events.ConsentGiven{Scope: []string{"openid", "read"}, Audience: []string{"https://api.example"}},
 		events.ConsentWithdrawn{},
 		events.KeyAnnounced{Use: events.KeyUseSignature, Alg: "ES256", PublicJWK: json.RawMessage(`{"kty":"EC","crv":"P-256"}`), MACKey: 7},

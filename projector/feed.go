@@ -156,6 +156,13 @@ func (f *Feed) AllowsOrigin(origin string) bool {
 // User is a registered user.
 func (f *Feed) User(id string) (fold.User, bool) { return lookup(f.registry, f.registry.users, id) }
 
+// Unerased are the ids of the users that were deleted and are not erased yet.
+func (f *Feed) Unerased() []string { return f.registry.toErase() }
+
+// UserDeleted is closed by the next deletion of a user. Take it before Unerased,
+// so that none is missed.
+func (f *Feed) UserDeleted() <-chan struct{} { return f.registry.deletions.next() }
+
 // Keys are all keys that were ever announced, ordered by their ids.
 func (f *Feed) Keys() []fold.Key { return f.registry.allKeys() }
 

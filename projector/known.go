@@ -15,18 +15,23 @@ import (
 // registry is the clients, users and keys of a realm, in memory.
 type registry struct {
 	keysChanged signal
+	// deletions tells of users that were deleted.
+	deletions signal
 
 	mu      sync.RWMutex
 	clients map[string]fold.Client
 	users   map[string]fold.User
 	keys    map[string]fold.Key
+	// unerased are the users that are deleted and not erased.
+	unerased map[string]struct{}
 	// origins counts the clients in force that allow each web origin.
 	origins map[string]int
 }
 
 func newRegistry() *registry {
 	return &registry{
-		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{}, origins: map[string]int{},
+		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{},
+		unerased: map[string]struct{}{}, origins: map[string]int{},
 	}
 }
 
@@ -58,7 +63,7 @@ func (r *registry) apply(e events.Recorded, _ time.Time) error {
 	case "client":
 		return r.applyClient(e)
 	case "user":
-		return applyIn(r, r.users, e)
+		return r.applyUser(e)
 	case "key":
 		defer r.keysChanged.notify()
 		return applyIn(r, r.keys, e)
@@ -90,6 +95,31 @@ func (r *registry) applyClient(e events.Recorded) error {
 		}
 	}
 	return nil
+}
+
+func (r *registry) applyUser(e events.Recorded) error {
+	if err := applyIn(r, r.users, e); err != nil {
+		return err
+	}
+	switch e.Fact.(type) {
+	case events.UserDeleted:
+		r.mu.Lock()
+		r.unerased[e.Subject.ID()] = struct{}{}
+		r.mu.Unlock()
+		r.deletions.notify()
+	case events.UserErased:
+		r.mu.Lock()
+		delete(r.unerased, e.Subject.ID())
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// toErase are the ids of the users that are deleted and not erased, sorted.
+func (r *registry) toErase() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Sorted(maps.Keys(r.unerased))
 }
 
 // originsOf are the web origins that a client allows while it is in force.

@@ -84,11 +84,13 @@ type Authority struct {
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
 	refusals   *refusals
+	stop       context.CancelFunc
+	done       sync.WaitGroup
 }
 
 // New returns an Authority on what cfg holds. Close it.
 func New(ctx context.Context, cfg Config) (*Authority, error) {
-	bucket, err := cfg.Log.Bucket(ctx, "RECORDS")
+	bucket, err := cfg.Log.ErasableBucket(ctx, "RECORDS")
 	if err != nil {
 		return nil, fmt.Errorf("open the directory's bucket: %w", err)
 	}
@@ -102,12 +104,18 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	}
 	a.refusals = newRefusals(a.refusalEvent, a.appendRefusal, cfg.Logger)
 	a.refusals.start(ctx)
+	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
+	a.done.Go(func() { a.eraser(ctx) })
 	return a, nil
 }
 
 // Close writes the refusals that are not in the log yet, for two seconds at
 // most.
-func (a *Authority) Close() { a.refusals.close() }
+func (a *Authority) Close() {
+	a.stop()
+	a.done.Wait()
+	a.refusals.close()
+}
 
 // A Caller is the request that something is decided for.
 type Caller struct {

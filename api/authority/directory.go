@@ -90,8 +90,11 @@ func (a *Authority) registerSubject(ctx context.Context, id string, claims Perso
 		return fold.User{}, unavailable("write the person's record", err)
 	}
 	u, err := a.registered(ctx, id, public, true, caller)
-	if errors.Is(err, eventlog.ErrConflict) {
-		return a.User(ctx, id)
+	if !errors.Is(err, eventlog.ErrConflict) {
+		return u, err
+	}
+	if u, err = a.User(ctx, id); err == nil && u.Deleted { // since, and erased perhaps
+		err = a.records.erase(ctx, id)
 	}
 	return u, err
 }

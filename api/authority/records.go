@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
 // A person is everything personal there is about a user. It is kept in a
@@ -35,7 +36,7 @@ type person struct {
 
 // records is the bucket behind the directory: names under a hash, persons under
 // the user's id, and what is private of clients.
-type records struct{ bucket jetstream.KeyValue }
+type records struct{ bucket *eventlog.ErasableBucket }
 
 func nameKey(username string) string {
 	sum := sha256.Sum256([]byte(username))
@@ -90,41 +91,25 @@ func (r *records) update(ctx context.Context, user string, change func(*person))
 	return person{}, unavailable("write the person's record", errors.New("others keep writing it"))
 }
 
-// erase deletes the record of a user and frees the name in it. The name first, as
-// it cannot be found without the record. What was erased already is no error.
+// erase writes over the record of a user and frees the name in it. The name first,
+// as it cannot be found without the record. What was erased already is no error.
 func (r *records) erase(ctx context.Context, user string) error {
 	record, found, err := r.person(ctx, user)
-	if err != nil || !found {
-		return err
-	}
-	if err := r.freeName(ctx, record.Username, user); err != nil {
-		return err
-	}
-	return wrapUnavailable("erase the person's record", r.bucket.Purge(ctx, personKey(user)))
-}
-
-// freeName ends a user's claim on a name, if it is theirs.
-func (r *records) freeName(ctx context.Context, username, user string) error {
-	key := nameKey(username)
-	entry, err := r.bucket.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil
-	}
 	if err != nil {
-		return unavailable("read the user name's claim", err)
+		return err
 	}
-	var held claim
-	if err := json.Unmarshal(entry.Value(), &held); err != nil {
-		return fmt.Errorf("decode claim: %w", err)
+	if found {
+		err = r.bucket.Erase(ctx, nameKey(record.Username), func(value []byte) bool {
+			var held claim
+			return json.Unmarshal(value, &held) == nil && held.User == user
+		})
+		if err != nil {
+			return unavailable("free the user name", err)
+		}
 	}
-	if held.User != user {
-		return nil
-	}
-	err = r.bucket.Purge(ctx, key, jetstream.LastRevision(entry.Revision()))
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return nil // somebody has taken it over meanwhile
-	}
-	return wrapUnavailable("free the user name", err)
+	// Also if it was not found, which proves nothing.
+	err = r.bucket.Erase(ctx, personKey(user), func([]byte) bool { return true })
+	return wrapUnavailable("erase the person's record", err)
 }
 
 func erased() error { return &rules.Refusal{Reason: NoSuchUser, Detail: "the record was erased"} }

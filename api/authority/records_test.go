@@ -17,7 +17,7 @@ func newRecords(t *testing.T) (*records, context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bucket, err := log.Bucket(ctx, "RECORDS")
+	bucket, err := log.ErasableBucket(ctx, "RECORDS")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func (a *Authority) changeUser(ctx context.Context, id, actor string, caller Cal
 	seq := func(u fold.User) uint64 { return u.Seq }
 	return change(ctx, a, a.Log.Realm().UserSubject(id), known, seq, decide, func(e *events.Event, u fold.User) {
 		e.Meta = caller.meta(actor)
-		if actor != adminActor {
+		if actor == userActor(id) {
 			a.seal(e, u.OriginKey, caller)
 		}
 	})
@@ -163,14 +163,25 @@ func (a *Authority) EnableUser(ctx context.Context, id string, caller Caller) (f
 	return a.changeUser(ctx, id, adminActor, caller, rules.EnableUser)
 }
 
-// DeleteUser ends a user for good, and erases the person: the record, and with it
-// the key to the origins in the log. The user name is free again. The event comes
-// first, so that nothing is issued to nobody; to ask again is to go on with it.
-func (a *Authority) DeleteUser(ctx context.Context, id string, caller Caller) error {
-	if _, err := a.changeUser(ctx, id, adminActor, caller, rules.DeleteUser); err != nil {
-		return err
+// EraseUser ends a user for good, and erases the person: the record, and with it
+// the key to the origins in the log. The user name is free again. Deleted comes
+// first, so that nothing is issued to nobody; erased comes last, so that it is
+// true. What a crash leaves undone in between, eraser does.
+func (a *Authority) EraseUser(ctx context.Context, id string, caller Caller) (fold.User, error) {
+	u, err := a.changeUser(ctx, id, adminActor, caller, rules.DeleteUser)
+	if err != nil || u.Erased {
+		return u, err
 	}
-	return a.records.erase(ctx, id)
+	return a.finishErasure(ctx, id, adminActor, caller)
+}
+
+// finishErasure does what is left to do for a deleted user. Of several who do it
+// at once one appends the event.
+func (a *Authority) finishErasure(ctx context.Context, id, actor string, caller Caller) (fold.User, error) {
+	if err := a.records.erase(ctx, id); err != nil {
+		return fold.User{}, err
+	}
+	return a.changeUser(ctx, id, actor, caller, rules.EraseUser)
 }
 
 // CutOffUser ends everything issued in a user's name, and lets them log in again

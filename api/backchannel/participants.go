@@ -23,7 +23,7 @@ func (d *Deliverer) ended(ctx context.Context, e end) ([]fold.Participant, error
 		return d.untold(ctx, e, func(p events.Partition, after uint64) (projector.Participants, error) {
 			return d.cfg.Reader.Participants(ctx, p, f.Session, after)
 		})
-	case events.UserRegistered, events.UserEnabled:
+	case events.UserRegistered, events.UserEnabled, events.UserErased:
 		return nil, nil
 	}
 	if e.Subject.Kind() != "user" {

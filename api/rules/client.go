@@ -146,6 +146,19 @@ func DeleteUser(u fold.User) (events.Fact, *Refusal) {
 	return events.UserDeleted{}, nil
 }
 
+// EraseUser decides that a deleted user's erasure is done. Nil is no change.
+func EraseUser(u fold.User) (events.Fact, *Refusal) {
+	switch {
+	case !u.Exists():
+		return nil, refuse(NotFound, "user_id", "")
+	case !u.Deleted:
+		return nil, refuse(Conflict, "user_id", "not deleted")
+	case u.Erased:
+		return nil, nil
+	}
+	return events.UserErased{}, nil
+}
+
 // CutOffUser decides to end all that was issued in a user's name, for one of the
 // reasons in package events. Nil is no change: of a disabled user nothing is
 // left.

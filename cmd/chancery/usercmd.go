@@ -20,7 +20,7 @@ type userCmd struct {
 	Disable  userDisableCmd  `cmd:"" help:"Stop a user. Everything issued to the user dies."`
 	Enable   userEnableCmd   `cmd:"" help:"Let a user start again. Earlier grants stay dead."`
 	CutOff   userCutOffCmd   `cmd:"" help:"Sign a user out everywhere: end everything issued in the user's name."`
-	Delete   userDeleteCmd   `cmd:"" help:"End a user for good and erase the person. The log keeps what happened."`
+	Erase    userEraseCmd    `cmd:"" aliases:"delete" help:"End a user for good and erase the person. The log keeps what happened."`
 }
 
 // user is what the admin API tells of a user.
@@ -31,6 +31,7 @@ type user struct {
 	Registered time.Time `json:"registered"`
 	Disabled   bool      `json:"disabled"`
 	Deleted    bool      `json:"deleted"`
+	Erased     bool      `json:"erased"`
 	Epoch      uint64    `json:"epoch"`
 	Sessions   int       `json:"sessions"`
 	Grants     int       `json:"grants"`
@@ -39,8 +40,10 @@ type user struct {
 func (u user) print(t terminal) error {
 	state := "active"
 	switch {
+	case u.Erased:
+		state = "erased"
 	case u.Deleted:
-		state = "deleted"
+		state = "deleted, not erased yet"
 	case u.Disabled:
 		state = "disabled"
 	}
@@ -92,38 +95,57 @@ func (c *userCreateCmd) Run(ctx context.Context, t terminal) error {
 	return show(c.output, t, answer, func(u user) error { return u.print(t) })
 }
 
-type userShowCmd struct {
+// whichUser says which user a command is about.
+type whichUser struct {
 	adminCall
 	ID       string `arg:"" optional:"" name:"user-id" help:"Id of the user, the sub of the user's tokens."`
 	Username string `help:"Name of the user, in place of the id."`
 }
 
-// Run shows the user.
-func (c *userShowCmd) Run(ctx context.Context, t terminal) error {
-	if (c.ID == "") == (c.Username == "") {
+// check is nil if there is one or the other.
+func (w *whichUser) check() error {
+	if (w.ID == "") == (w.Username == "") {
 		return errors.New("give either the id of the user or --username")
 	}
-	if c.ID != "" {
-		answer, err := c.call(ctx, http.MethodGet, nil, "users", c.ID)
-		if err != nil {
-			return err
-		}
-		return show(c.output, t, answer, func(u user) error { return u.print(t) })
-	}
-	answer, err := c.find(ctx, url.Values{"username": {c.Username}}, "users")
+	return nil
+}
+
+// named is the user with the name.
+func (w *whichUser) named(ctx context.Context) (json.RawMessage, error) {
+	answer, err := w.find(ctx, url.Values{"username": {w.Username}}, "users")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var found struct {
 		Users []json.RawMessage `json:"users"`
 	}
 	if err := json.Unmarshal(answer, &found); err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
 	if len(found.Users) != 1 {
-		return fmt.Errorf("there is no user %s", printable(c.Username))
+		return nil, fmt.Errorf("there is no user %s", printable(w.Username))
 	}
-	return show(c.output, t, found.Users[0], func(u user) error { return u.print(t) })
+	return found.Users[0], nil
+}
+
+type userShowCmd struct{ whichUser }
+
+// Run shows the user.
+func (c *userShowCmd) Run(ctx context.Context, t terminal) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	read := c.named
+	if c.ID != "" {
+		read = func(ctx context.Context) (json.RawMessage, error) {
+			return c.call(ctx, http.MethodGet, nil, "users", c.ID)
+		}
+	}
+	answer, err := read(ctx)
+	if err != nil {
+		return err
+	}
+	return show(c.output, t, answer, func(u user) error { return u.print(t) })
 }
 
 type userSessionsCmd struct {
@@ -192,12 +214,49 @@ func (c *userCutOffCmd) Run(ctx context.Context, t terminal) error {
 	return c.report(ctx, t, "cut off", "users", c.ID, "cut-off")
 }
 
-type userDeleteCmd struct {
-	adminCall
-	ID string `arg:"" name:"user-id" help:"Id of the user, the sub of the user's tokens."`
+type userEraseCmd struct{ whichUser }
+
+// Help is the detail of chancery user erase --help.
+func (*userEraseCmd) Help() string {
+	return `Nothing is issued in the user's name again, and what was issued is dead. The record
+with all that is personal goes, and with it the key to the addresses and user agents
+in the log; hashes and proofs of the log stay as they are. Says where the log has the
+event of the erasure, also if it was done before:
+
+    chancery user erase 0e3329c8-efc8-4e1e-a87a-b83f19e6ca6e
+    chancery user erase --username alice
+
+An erasure that is interrupted goes on by itself. There is no way back.`
 }
 
-// Run deletes the user.
-func (c *userDeleteCmd) Run(ctx context.Context, t terminal) error {
-	return c.remove(ctx, t, "deleted", "users", c.ID)
+// Run erases the user. A user without a name any more is found by the id alone.
+func (c *userEraseCmd) Run(ctx context.Context, t terminal) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	id := c.ID
+	if id == "" {
+		answer, err := c.named(ctx)
+		if err != nil {
+			return err
+		}
+		var found user
+		if err := json.Unmarshal(answer, &found); err != nil {
+			return fmt.Errorf("reading the answer: %w", err)
+		}
+		id = found.ID
+	}
+	answer, err := c.call(ctx, http.MethodDelete, nil, "users", id)
+	if err != nil {
+		return err
+	}
+	type erasure struct {
+		ID     string `json:"user_id"`
+		Stream string `json:"stream"`
+		Seq    uint64 `json:"seq"`
+	}
+	return show(c.output, t, answer, func(e erasure) error {
+		_, err := fmt.Fprintf(t.out, "%s erased: the record and the name are gone, %s %d says so\n", printable(e.ID), printable(e.Stream), e.Seq)
+		return err
+	})
 }

@@ -21,21 +21,32 @@ func (l *Log) Bucket(ctx context.Context, name string) (jetstream.KeyValue, erro
 // not written for maxAge is gone. Of an existing bucket it must be as long at
 // least. 0 is for ever.
 func (l *Log) ExpiringBucket(ctx context.Context, name string, maxAge time.Duration) (jetstream.KeyValue, error) {
-	name = strings.ToUpper(string(l.cfg.Realm)) + "_" + name
+	name = l.bucketName(name)
+	b, err := l.bucketOf(ctx, name, l.bucketConfig(name, maxAge))
+	return b.kv, err
+}
+
+// bucketName is that of a realm's bucket.
+func (l *Log) bucketName(name string) string {
+	return strings.ToUpper(string(l.cfg.Realm)) + "_" + name
+}
+
+// bucketOf is the bucket of that name, which is opened once.
+func (l *Log) bucketOf(ctx context.Context, name string, c jetstream.StreamConfig) (bucket, error) {
 	l.mu.Lock()
 	b, ok := l.buckets[name]
 	l.mu.Unlock()
-	if ok {
-		return b.kv, nil
+	if ok && checkStream(c, b.stream.js.CachedInfo().Config) == nil {
+		return b, nil
 	}
-	b, err := l.openBucket(ctx, name, maxAge)
+	b, err := l.openBucket(ctx, name, c)
 	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", name, err)
+		return bucket{}, fmt.Errorf("open bucket %s: %w", name, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buckets[name] = b
-	return b.kv, nil
+	return b, nil
 }
 
 // patientKV repeats a read whose answer is lost, as reads of the log are. With
@@ -59,10 +70,9 @@ type bucket struct {
 	stream *stream
 }
 
-func (l *Log) openBucket(ctx context.Context, name string, maxAge time.Duration) (b bucket, err error) {
+func (l *Log) openBucket(ctx context.Context, name string, c jetstream.StreamConfig) (b bucket, err error) {
 	ctx, cancel := withDefaultTimeout(ctx, openTimeout)
 	defer cancel()
-	c := l.bucketConfig(name, maxAge)
 	s, err := l.openStream(ctx, c)
 	if err != nil {
 		return b, err

@@ -117,7 +117,7 @@ func checkNothingGoes(want, got jetstream.StreamConfig, is func(bool, string, an
 	is(got.MaxBytes <= 0, "max_bytes", got.MaxBytes)
 	is(max(got.MaxMsgsPerSubject, 0) == max(want.MaxMsgsPerSubject, 0), "max_msgs_per_subject", got.MaxMsgsPerSubject)
 	is(got.MaxMsgSize <= 0, "max_msg_size", got.MaxMsgSize)
-	is(got.DenyDelete, "deny_delete", got.DenyDelete)
+	is(got.DenyDelete == want.DenyDelete, "deny_delete", got.DenyDelete)
 	is(!got.DenyPurge, "deny_purge", got.DenyPurge)
 	is(got.AllowRollup == want.AllowRollup, "allow_rollup_hdrs", got.AllowRollup)
 	is(!got.AllowMsgTTL, "allow_msg_ttl", got.AllowMsgTTL)

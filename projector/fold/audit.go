@@ -168,7 +168,7 @@ func (a *Audit) ofRegistry(f events.Fact) bool {
 		a.Reason = f.Reason
 	case events.ClientRegistered, events.ClientUpdated, events.ClientDisabled, events.ClientEnabled,
 		events.ClientSecretAdded, events.ClientSecretDropped,
-		events.UserRegistered, events.UserDisabled, events.UserEnabled, events.UserDeleted,
+		events.UserRegistered, events.UserDisabled, events.UserEnabled, events.UserDeleted, events.UserErased,
 		events.ConsentGiven, events.ConsentWithdrawn,
 		events.KeyAnnounced, events.KeyActivated, events.KeyRetired, events.KeyDropped:
 	default:

@@ -86,6 +86,7 @@ func audited() map[string]struct {
 		"user.disabled.v1":         {ofUser, events.UserDisabled{}, user},
 		"user.enabled.v1":          {ofUser, events.UserEnabled{}, user},
 		"user.deleted.v1":          {ofUser, events.UserDeleted{}, user},
+		"user.erased.v1":           {ofUser, events.UserErased{}, user},
 		"user.cut_off.v1":          {ofUser, events.UserCutOff{Reason: events.ReasonAdminRequest}, fold.Audit{User: "alice", Reason: events.ReasonAdminRequest}},
 		"consent.given.v1":         {consent, events.ConsentGiven{}, both},
 		"consent.withdrawn.v1":     {consent, events.ConsentWithdrawn{}, both},

@@ -87,7 +87,9 @@ type User struct {
 	// Disabled and Epoch are as for a Client; a cut-off raises the epoch too.
 	Disabled bool `json:"disabled,omitempty"`
 	// Deleted is for good. Who is deleted is disabled too.
-	Deleted   bool      `json:"deleted,omitempty"`
+	Deleted bool `json:"deleted,omitempty"`
+	// Erased says that nothing is left of the person's record.
+	Erased    bool      `json:"erased,omitempty"`
 	Epoch     uint64    `json:"epoch"`
 	OriginKey string    `json:"origin_key,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
@@ -108,7 +110,11 @@ func (u User) Apply(r events.Recorded) (User, error) {
 	if u.Exists() && r.Subject.ID() != u.ID {
 		return u, poison(r, "another user's event")
 	}
-	if u.Deleted {
+	_, erasing := r.Fact.(events.UserErased)
+	switch {
+	case erasing && (!u.Deleted || u.Erased):
+		return u, poison(r, "not deleted, or already erased")
+	case !erasing && u.Deleted:
 		return u, poison(r, "already deleted")
 	}
 	switch f := r.Fact.(type) {
@@ -130,6 +136,8 @@ func (u User) Apply(r events.Recorded) (User, error) {
 	case events.UserDeleted:
 		u.Disabled, u.Deleted = true, true
 		u.Epoch++
+	case events.UserErased:
+		u.Erased = true
 	default:
 		return u, poison(r, "not a user's event")
 	}

@@ -137,6 +137,10 @@ func TestUser(t *testing.T) {
 	if err != nil || !u.Disabled || !u.Deleted || u.Epoch != 2 || u.OriginKey != "key" {
 		t.Errorf("deleted: got %+v, %v", u, err)
 	}
+	u, err = apply(fold.User{}, onUser(events.UserRegistered{OriginKey: "key"}, events.UserDeleted{}, events.UserErased{}))
+	if err != nil || !u.Deleted || !u.Erased || u.Epoch != 1 || u.Seq != 30 {
+		t.Errorf("erased: got %+v, %v", u, err)
+	}
 }
 
 func TestKey(t *testing.T) {
@@ -179,6 +183,12 @@ func TestRegistryPoison(t *testing.T) {
 		"user deleted twice":         user(events.UserRegistered{}, events.UserDeleted{}, events.UserDeleted{}),
 		"user enabled, deleted":      user(events.UserRegistered{}, events.UserDeleted{}, events.UserEnabled{}),
 		"user cut off, deleted":      user(events.UserRegistered{}, events.UserDeleted{}, events.UserCutOff{}),
+		"user erased, never there":   user(events.UserErased{}),
+		"user erased, not deleted":   user(events.UserRegistered{}, events.UserErased{}),
+		"user erased, disabled":      user(events.UserRegistered{}, events.UserDisabled{}, events.UserErased{}),
+		"user erased twice":          user(events.UserRegistered{}, events.UserDeleted{}, events.UserErased{}, events.UserErased{}),
+		"user deleted, erased":       user(events.UserRegistered{}, events.UserDeleted{}, events.UserErased{}, events.UserDeleted{}),
+		"user cut off, erased":       user(events.UserRegistered{}, events.UserDeleted{}, events.UserErased{}, events.UserCutOff{}),
 		"user disabled twice":        user(events.UserRegistered{}, events.UserDisabled{}, events.UserDisabled{}),
 		"user enabled while on":      user(events.UserRegistered{}, events.UserEnabled{}),
 		"client's event on a user":   user(events.UserRegistered{}, events.ClientDisabled{}),
