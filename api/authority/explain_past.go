@@ -100,9 +100,9 @@ func (p *past) rows(ctx context.Context, q projector.AuditQuery, limit int, afte
 	return all, nil
 }
 
-// row is that of one event, whatever its type.
-func (p *past) row(ctx context.Context, stream string, seq uint64) (projector.Traced, error) {
-	rows, err := p.rows(ctx, projector.AuditQuery{Types: events.Types()}, 1, map[string]uint64{stream: seq - 1}, stream)
+// row is that of one event, of one of the types.
+func (p *past) row(ctx context.Context, stream string, seq uint64, types ...string) (projector.Traced, error) {
+	rows, err := p.rows(ctx, projector.AuditQuery{Types: types}, 1, map[string]uint64{stream: seq - 1}, stream)
 	if err == nil && (len(rows) == 0 || rows[0].Seq != seq) {
 		err = &rules.Refusal{Reason: rules.NotFound, Parameter: "event"}
 	}
@@ -195,7 +195,7 @@ func (p *past) settle(ctx context.Context, q Inquiry, own events.Partition) erro
 		if q.Seq > head {
 			return &rules.Refusal{Reason: rules.NotFound, Parameter: "seq"}
 		}
-		row, err := p.row(ctx, stream, q.Seq)
+		row, err := p.row(ctx, stream, q.Seq, events.Types()...)
 		if err != nil {
 			return err
 		}
@@ -321,7 +321,7 @@ func (p *past) ofRegistry(ctx context.Context, s events.Subject) (all []rules.Da
 		if r.Seq > head {
 			break
 		}
-		row, err := p.row(ctx, stream, r.Seq)
+		row, err := p.row(ctx, stream, r.Seq, r.Fact.Type())
 		if err != nil {
 			return nil, err
 		}

@@ -151,16 +151,39 @@ func (w *walk) turn(at time.Time) {
 		}
 		w.rule(c, at)
 	case alive || w.verdict.Reason != WhyNotIssuedYet: // as before
-	case c.why == "":
-		w.doom = cause{}
 	default:
-		if w.doom.why == "" {
-			w.doom = c
-		}
-		if w.issued() {
-			w.rule(w.doom, at)
+		w.wait(c, at)
+	}
+}
+
+// wait takes in the last step, with which the token is not active and never was.
+func (w *walk) wait(c cause, at time.Time) {
+	if w.doom.why == "" {
+		w.doom = c
+	}
+	switch stopped := w.stopped(); {
+	case !w.issued():
+	case w.doom.why != "":
+		w.rule(w.doom, at)
+	case stopped != "":
+		w.rule(cause{why: stopped, step: -1}, at)
+	case !at.Before(w.end()): // it took long to be stored
+		w.rule(cause{why: WhyExpired, step: -1}, w.end())
+	}
+}
+
+// stopped says whether something was issued for who is known to be disabled. No
+// rule does that.
+func (w *walk) stopped() Why {
+	for _, l := range w.Lineage {
+		switch {
+		case w.known.clients[l.Client].Disabled:
+			return WhyClientDisabled
+		case w.known.users[l.User].Disabled:
+			return WhyUserDisabled
 		}
 	}
+	return ""
 }
 
 func (w *walk) rule(c cause, since time.Time) {
@@ -288,12 +311,15 @@ type known struct {
 	keys    map[string]fold.Key
 	// issued and revoked are access tokens.
 	issued, revoked map[string]bool
+	// clientEnds and userEnds say what last raised the epoch of each.
+	clientEnds, userEnds map[string]Why
 }
 
 func newKnown() known {
 	return known{
 		grants: map[events.GrantID]fold.Grant{}, clients: map[string]fold.Client{}, users: map[string]fold.User{},
 		keys: map[string]fold.Key{}, issued: map[string]bool{}, revoked: map[string]bool{},
+		clientEnds: map[string]Why{}, userEnds: map[string]Why{},
 	}
 }
 
@@ -308,9 +334,9 @@ func (k known) apply(r events.Recorded) (err error) {
 		k.grants[grant], err = k.grants[grant].Apply(r)
 		k.issued[k.grants[grant].Current.JTI] = true
 	case "client":
-		k.clients[id], err = k.clients[id].Apply(r)
+		err = k.applyClient(id, r)
 	case "user":
-		k.users[id], err = k.users[id].Apply(r)
+		err = k.applyUser(id, r)
 	case "key":
 		k.keys[id], err = k.keys[id].Apply(r)
 	case "issued":
@@ -326,26 +352,46 @@ func (k known) apply(r events.Recorded) (err error) {
 	return err
 }
 
-// ended says what has ended one link. A client or user that is not known yet has
-// ended nothing: they registered before anything was issued, and only clocks of
-// different servers can show it otherwise.
+func (k known) applyClient(id string, r events.Recorded) error {
+	before := k.clients[id]
+	after, err := before.Apply(r)
+	if k.clients[id] = after; after.Epoch > before.Epoch {
+		k.clientEnds[id] = WhyClientCutOff
+		if after.Disabled && !before.Disabled {
+			k.clientEnds[id] = WhyClientDisabled
+		}
+	}
+	return err
+}
+
+func (k known) applyUser(id string, r events.Recorded) error {
+	before := k.users[id]
+	after, err := before.Apply(r)
+	if k.users[id] = after; after.Epoch > before.Epoch {
+		switch {
+		case after.Deleted:
+			k.userEnds[id] = WhyUserDeleted
+		case after.Disabled && !before.Disabled:
+			k.userEnds[id] = WhyUserDisabled
+		default:
+			k.userEnds[id] = WhyUserCutOff
+		}
+	}
+	return err
+}
+
+// ended says what has ended one link for good. To disable a client or a user
+// raises the epoch, so no event revives what it ended (IssuedTo.InForce).
 func (k known) ended(l Link) Why {
-	c, u := k.clients[l.Client], k.users[l.User]
 	switch {
 	case l.JTI != "" && k.revoked[l.JTI]:
 		return WhyRevoked
 	case k.grants[l.Grant].Revoked():
 		return WhyGrantRevoked
-	case !c.Exists() || l.User != "" && !u.Exists() || l.InForce(c, u):
-		return ""
-	case c.Disabled:
-		return WhyClientDisabled
-	case l.ClientEpoch < c.Epoch:
-		return WhyClientCutOff
-	case u.Deleted:
-		return WhyUserDeleted
-	case u.Disabled:
-		return WhyUserDisabled
+	case l.ClientEpoch < k.clients[l.Client].Epoch:
+		return k.clientEnds[l.Client]
+	case l.User != "" && l.UserEpoch < k.users[l.User].Epoch:
+		return k.userEnds[l.User]
 	}
-	return WhyUserCutOff
+	return ""
 }
