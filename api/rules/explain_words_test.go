@@ -127,3 +127,57 @@ func TestExplainTells(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainBornDead has tokens that were dead when they were issued.
+func TestExplainBornDead(t *testing.T) {
+	const realm = events.DefaultRealm
+	client, user := realm.ClientSubject("web"), realm.UserSubject("ann")
+	type happened = struct {
+		subject events.Subject
+		fact    events.Fact
+	}
+	id := events.NewGrantID(0, [16]byte{15: 1})
+	opened := func(clientEpoch, userEpoch uint64, expires int64) happened {
+		return happened{realm.GrantSubject(id), events.GrantOpened{
+			Client: "web", User: "ann", ClientEpoch: clientEpoch, UserEpoch: userEpoch, Expires: t0.Unix() + expires, Code: &events.Code{},
+		}}
+	}
+	known := []happened{{client, events.ClientRegistered{}}, {user, events.UserRegistered{}}}
+	for name, test := range map[string]struct {
+		happened []happened
+		epoch    uint64
+		why      rules.Why
+		by       int
+	}{
+		"its client was disabled, and enabled again": {
+			[]happened{{client, events.ClientDisabled{}}, {client, events.ClientEnabled{}}, opened(0, 0, 900)}, 0, "client_disabled", 3,
+		},
+		"its user was cut off while disabled": {
+			[]happened{{user, events.UserDisabled{}}, {user, events.UserCutOff{}}, opened(0, 1, 900)}, 1, "user_cut_off", 4,
+		},
+		"for who is known to be disabled": {[]happened{{user, events.UserDisabled{}}, opened(0, 1, 900)}, 1, "user_disabled", 0},
+		"stored when it was over":         {[]happened{opened(0, 0, 20)}, 0, "expired", 0},
+		"in time":                         {[]happened{opened(0, 0, 900)}, 0, "active", 3},
+		"by a clock that shows its user to register later": {
+			[]happened{opened(0, 0, 900)}, 0, "active", 3,
+		},
+	} {
+		all := append(slices.Clone(known), test.happened...)
+		if name == "by a clock that shows its user to register later" {
+			all[1], all[2] = all[2], all[1]
+		}
+		v, err := rules.Explain(rules.Explained{Kind: rules.KindGrant, Lineage: []rules.Link{{Grant: id, IssuedTo: rules.IssuedTo{
+			Client: "web", User: "ann", UserEpoch: test.epoch,
+		}}}}, history(all...), worldPolicy(), t0.Add(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		by := 0
+		if v.Decided >= 0 {
+			by = int(v.Steps[v.Decided].Seq) //nolint:gosec // few
+		}
+		if v.Reason != test.why || by != test.by {
+			t.Errorf("%s: %s by %d, want %s by %d", name, v.Reason, by, test.why, test.by)
+		}
+	}
+}
