@@ -56,7 +56,7 @@ func TestExplainAtEverySequence(t *testing.T) {
 	r.Refusals(t, 1)
 	at := map[string][]int{}
 	for _, row := range append(exported(t, r, "grant", grant), exported(t, r, "jti", jti, "type", "access_token")...) {
-		at[row.Type] = append(at[row.Type], int(row.Seq)) //nolint:gosec // small
+		at[row.Type] = append(at[row.Type], int(row.Seq))
 	}
 	opened, one, two, three, over := at["grant.opened.v1"][0], at["code.redeemed.v1"][0], at["refresh_token.rotated.v1"][0], at["refresh_token.rotated.v1"][1], at["grant.revoked.v1"][0]
 	swapped, alone := at["token.exchanged.v1"][0], at["access_token.revoked.v1"][0]
@@ -86,7 +86,7 @@ func TestExplainAtEverySequence(t *testing.T) {
 			if e.Token.Grant.String() != grant || e.Token.User == "" || e.Token.Client == "" {
 				t.Errorf("%s: %+v", name, e.Token)
 			}
-			if got := e.AsOf.Positions["MAIN_EVENTS_0"]; got != uint64(seq) { //nolint:gosec // small
+			if got := e.AsOf.Positions["MAIN_EVENTS_0"]; got != uint64(seq) {
 				t.Errorf("%s at %d counted up to %d", name, seq, got)
 			}
 		}
@@ -105,7 +105,7 @@ func wantPhase(t *testing.T, name string, seq int, e authority.Explanation, want
 	t.Helper()
 	by := 0
 	if e.DecidedBy != nil {
-		by = int(e.DecidedBy.Seq) //nolint:gosec // small
+		by = int(e.DecidedBy.Seq)
 	}
 	if string(e.Reason) != want.reason || by != want.by || e.Active != (want.reason == "active") {
 		t.Errorf("%s at %d: active is %v, %s by %d, want %s by %d", name, seq, e.Active, e.Reason, by, want.reason, want.by)
@@ -264,8 +264,15 @@ func TestExplainKeepsTokens(t *testing.T) {
 	secrets := []string{code, tokens.Text("access_token"), tokens.Text("refresh_token"), exchanged}
 	for _, secret := range secrets {
 		for _, body := range []map[string]any{
-			{"token": secret}, {"token": secret, "seq": 1}, {"token": secret[:len(secret)-4] + "AAAA"}, {"token": secret, "at": secret},
-			{"jti": secret}, {"grant": secret}, {"token": secret, "grant": secret}, {secret: secret}, {"token": []string{secret}},
+			{"token": secret},
+			{"token": secret, "seq": 1},
+			{"token": secret[:len(secret)-4] + "AAAA"},
+			{"token": secret, "at": secret},
+			{"jti": secret},
+			{"grant": secret},
+			{"token": secret, "grant": secret},
+			{secret: secret},
+			{"token": []string{secret}},
 		} {
 			answers = append(answers, r.Admin(t, http.MethodPost, "/introspect", body).Body...)
 		}

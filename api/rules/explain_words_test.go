@@ -18,7 +18,7 @@ func history(all ...struct {
 	for n, e := range all {
 		at := t0.Add(time.Duration(n) * 10 * time.Second)
 		past = append(past, rules.Dated{Stream: "S", At: at, Recorded: events.Recorded{
-			Event: events.Event{Subject: e.subject, Fact: e.fact}, Seq: uint64(n + 1), Stored: at, //nolint:gosec // few
+			Event: events.Event{Subject: e.subject, Fact: e.fact}, Seq: uint64(n + 1), Stored: at,
 		}})
 	}
 	return past
@@ -76,26 +76,31 @@ func TestExplainTells(t *testing.T) {
 		want []string
 	}{
 		"a code": {
-			rules.Explained{Kind: rules.KindCode, Lineage: []rules.Link{own}}, "redeemed",
+			rules.Explained{Kind: rules.KindCode, Lineage: []rules.Link{own}},
+			"redeemed",
 			[]string{opened + ", and it was issued", "it was redeemed", reuse, cutOff},
 		},
 		"a spent refresh token": {
-			rules.Explained{Kind: rules.KindRefreshToken, Generation: 1, Lineage: []rules.Link{own}}, "superseded",
+			rules.Explained{Kind: rules.KindRefreshToken, Generation: 1, Lineage: []rules.Link{own}},
+			"superseded",
 			[]string{
 				opened, "it was issued for the grant's code", "a refresh spent it, and generation 2 took its place",
 				"it came again in time for a retry, and was answered with generation 2 again", shortened, reuse, cutOff,
 			},
 		},
 		"the current one": {
-			rules.Explained{Kind: rules.KindRefreshToken, Generation: 2, Lineage: []rules.Link{own}}, "grant_revoked",
+			rules.Explained{Kind: rules.KindRefreshToken, Generation: 2, Lineage: []rules.Link{own}},
+			"grant_revoked",
 			[]string{opened, "it was issued by a refresh", "it was answered again, to a retry", shortened, reuse, cutOff},
 		},
 		"an access token": {
-			rules.Explained{Kind: rules.KindAccessToken, Lineage: []rules.Link{access}, KID: "k", Expires: t0.Unix() + 9000}, "grant_revoked",
+			rules.Explained{Kind: rules.KindAccessToken, Lineage: []rules.Link{access}, KID: "k", Expires: t0.Unix() + 9000},
+			"grant_revoked",
 			[]string{opened, "it was issued by a refresh", "it was answered again, to a retry", reuse, cutOff, dropped},
 		},
 		"a grant": {
-			rules.Explained{Kind: rules.KindGrant, Lineage: []rules.Link{own}}, "grant_revoked",
+			rules.Explained{Kind: rules.KindGrant, Lineage: []rules.Link{own}},
+			"grant_revoked",
 			[]string{
 				"it was opened", "generation 1 was issued for the grant's code", "generation 2 was issued by a refresh",
 				"generation 2 was answered again, to a retry", "it was revoked: the spent refresh token of generation 1 came again", cutOff,
@@ -105,7 +110,8 @@ func TestExplainTells(t *testing.T) {
 			rules.Explained{
 				Kind: rules.KindAccessToken, KID: "k", Expires: t0.Unix() + 9000,
 				Lineage: rules.Lineage(rules.Presented{JTI: "X", Client: "web", User: "ann", Grant: id, Chain: chain}),
-			}, "ancestor_revoked",
+			},
+			"ancestor_revoked",
 			[]string{
 				opened, "a token that it was made from was issued by a refresh", "its actor's token was issued to a client by its own credentials",
 				"it was issued in exchange for another token", "its actor's token was revoked alone", reuse, cutOff,
@@ -174,7 +180,7 @@ func TestExplainBornDead(t *testing.T) {
 		}
 		by := 0
 		if v.Decided >= 0 {
-			by = int(v.Steps[v.Decided].Seq) //nolint:gosec // few
+			by = int(v.Steps[v.Decided].Seq)
 		}
 		if v.Reason != test.why || by != test.by {
 			t.Errorf("%s: %s by %d, want %s by %d", name, v.Reason, by, test.why, test.by)

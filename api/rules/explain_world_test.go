@@ -2,7 +2,7 @@ package rules_test
 
 import (
 	"fmt"
-	"math/rand"
+	"math/rand/v2"
 	"time"
 
 	"github.com/chancery-authority/chancery/api/rules"
@@ -58,19 +58,19 @@ type origin struct {
 
 const (
 	worldGrant   = 3000 // seconds until a grant's own end
-	worldCode    = 50
+	worldCode    = 250
 	worldIdle    = 400
 	worldAll     = 2000
-	worldCodeEnd = 60
+	worldCodeEnd = 300
 )
 
 func worldPolicy() rules.Policy {
 	return rules.Policy{Code: worldCode * time.Second, RefreshIdle: worldIdle * time.Second, RefreshAbsolute: worldAll * time.Second}
 }
 
-func newWorld(seed int64, steps int) *world {
+func newWorld(seed uint64, steps int) *world {
 	w := &world{
-		Rand: rand.New(rand.NewSource(seed)), now: t0, //nolint:gosec // it must be the same each time
+		Rand: rand.New(rand.NewPCG(seed, 0)), now: t0,
 		clients: map[string]*holding{"web": {}, "app": {}, "svc": {}}, users: map[string]*holding{"ann": {}, "bob": {}},
 		kids: map[string]bool{"k1": false, "k2": false},
 	}
@@ -92,7 +92,7 @@ func newWorld(seed int64, steps int) *world {
 
 // add stores an event some time after the one before.
 func (w *world) add(s events.Subject, f events.Fact) int {
-	w.now = w.now.Add([]time.Duration{1, 10, 10, 50, 100, 350}[w.Intn(6)] * time.Second)
+	w.now = time.Unix(w.now.Unix()+[]int64{1, 10, 10, 50, 100, 350}[w.IntN(6)], 0).UTC()
 	stream := "MAIN_REGISTRY"
 	switch s.Kind() {
 	case "grant", "revoked", "issued":
@@ -121,7 +121,7 @@ func (w *world) pick(k rules.TokenKind, ok func(*item) bool) *item {
 	if len(found) == 0 {
 		return nil
 	}
-	return found[w.Intn(len(found))]
+	return found[w.IntN(len(found))]
 }
 
 func any1(*item) bool { return true }
@@ -131,36 +131,36 @@ func (w *world) step() {
 		w.open, w.open, w.redeem, w.redeem, w.redeem, w.rotate, w.rotate, w.rotate, w.rotate, w.repeat, w.revokeGrant,
 		w.issue, w.exchange, w.exchange, w.exchange, w.revokeToken, w.changeClient, w.changeUser, w.dropKey, w.changeSettings,
 	}
-	steps[w.Intn(len(steps))]()
+	steps[w.IntN(len(steps))]()
 }
 
 // heard is an epoch as a replica knows it that may be behind. One that issues
 // anything for who is disabled is.
 func (w *world) heard(h *holding) uint64 {
-	if h.stopped || h.ended || h.epoch > 0 && w.Intn(8) == 0 {
+	if h.stopped || h.ended || h.epoch > 0 && w.IntN(8) == 0 {
 		return h.epoch - 1
 	}
 	return h.epoch
 }
 
-func (w *world) anyClient() string { return []string{"web", "app", "svc"}[w.Intn(3)] }
+func (w *world) anyClient() string { return []string{"web", "app", "svc"}[w.IntN(3)] }
 
-func (w *world) anyKey() string { return []string{"k1", "k2"}[w.Intn(2)] }
+func (w *world) anyKey() string { return []string{"k1", "k2"}[w.IntN(2)] }
 
 func (w *world) open() {
-	part := events.Partition(w.Intn(2)) //nolint:gosec // below 2
+	part := events.Partition(w.IntN(2))
 	w.next++
-	id := events.NewGrantID(part, [16]byte{14: byte(w.next >> 8), 15: byte(w.next)}) //nolint:gosec // few
-	client, user := w.anyClient(), []string{"ann", "bob"}[w.Intn(2)]
+	id := events.NewGrantID(part, [16]byte{14: byte(w.next >> 8), 15: byte(w.next)})
+	client, user := w.anyClient(), []string{"ann", "bob"}[w.IntN(2)]
 	g := &item{
 		kind: rules.KindGrant, client: client, cepoch: w.heard(w.clients[client]), user: user, uepoch: w.heard(w.users[user]),
 		grant: id, part: part,
 	}
 	g.opened = events.GrantOpened{
-		Client: client, User: user, ClientEpoch: g.cepoch, UserEpoch: g.uepoch, Refreshable: w.Intn(4) > 0,
+		Client: client, User: user, ClientEpoch: g.cepoch, UserEpoch: g.uepoch, Refreshable: w.IntN(4) > 0,
 		Expires: w.now.Unix() + worldGrant,
 	}
-	if w.Intn(3) > 0 {
+	if w.IntN(3) > 0 {
 		g.opened.Code = &events.Code{MACKey: 1, Expires: w.now.Unix() + worldCodeEnd}
 		g.issued = w.add(events.DefaultRealm.GrantSubject(id), g.opened)
 		code := *g
@@ -245,7 +245,7 @@ func (w *world) own(client string, part events.Partition) (*item, events.AccessT
 }
 
 func (w *world) issue() {
-	i, f := w.own("svc", events.Partition(w.Intn(2))) //nolint:gosec // below 2
+	i, f := w.own("svc", events.Partition(w.IntN(2)))
 	i.issued = w.add(events.DefaultRealm.IssuedSubject(i.part, i.client), f)
 	w.items = append(w.items, i)
 }
@@ -260,7 +260,7 @@ func (w *world) exchange() {
 	i.grant, i.user, i.uepoch = subject.grant, subject.user, subject.uepoch
 	i.from = append(append(i.from, subject.from...), origin{subject, false})
 	i.chain = append(append(i.chain, subject.chain...), events.Ancestor{JTI: subject.jti, Client: subject.client, ClientEpoch: subject.cepoch})
-	if actor := w.pick(rules.KindAccessToken, func(i *item) bool { return len(i.chain) == 0 && i != subject }); actor != nil && w.Intn(2) == 0 {
+	if actor := w.pick(rules.KindAccessToken, func(i *item) bool { return len(i.chain) == 0 && i != subject }); actor != nil && w.IntN(2) == 0 {
 		i.from = append(i.from, origin{actor, true})
 		i.chain = append(i.chain, events.Ancestor{JTI: actor.jti, Client: actor.client, ClientEpoch: actor.cepoch, Actor: &events.ActorToken{
 			Partition: actor.part, Grant: actor.grant, User: actor.user, UserEpoch: actor.uepoch,
@@ -280,7 +280,7 @@ func (w *world) revokeToken() {
 }
 
 func (w *world) changeClient() {
-	if w.Intn(3) > 0 { // or there is little left to do anything with
+	if w.IntN(3) > 0 { // or there is little left to do anything with
 		return
 	}
 	id := w.anyClient()
@@ -294,9 +294,9 @@ func (w *world) changeClient() {
 }
 
 func (w *world) changeUser() {
-	id := []string{"ann", "bob"}[w.Intn(2)]
+	id := []string{"ann", "bob"}[w.IntN(2)]
 	u, s := w.users[id], events.DefaultRealm.UserSubject(id)
-	switch n := w.Intn(12); {
+	switch n := w.IntN(12); {
 	case u.ended:
 	case n == 0:
 		u.ended = true
@@ -317,7 +317,7 @@ func (w *world) changeUser() {
 
 func (w *world) dropKey() {
 	kid := w.anyKey()
-	if w.kids[kid] || w.Intn(3) > 0 {
+	if w.kids[kid] || w.IntN(3) > 0 {
 		return
 	}
 	w.kids[kid] = true
@@ -326,7 +326,7 @@ func (w *world) dropKey() {
 
 func (w *world) changeSettings() {
 	w.add(events.DefaultRealm.ClientSubject(w.anyClient()), events.ClientUpdated{ClientSettings: events.ClientSettings{
-		RefreshIdleLifetime: []int64{0, 100, 1000}[w.Intn(3)], RefreshAbsoluteLifetime: []int64{0, 500, 5000}[w.Intn(3)],
-		CodeLifetime: []int64{0, 20, 300}[w.Intn(3)],
+		RefreshIdleLifetime: []int64{0, 100, 1000}[w.IntN(3)], RefreshAbsoluteLifetime: []int64{0, 500, 5000}[w.IntN(3)],
+		CodeLifetime: []int64{0, 20, 500}[w.IntN(3)],
 	}})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,9 +159,9 @@ func facts(e authority.Explanation) string {
 // pairs are names and values, in turn, where there are values.
 func pairs(namesAndValues ...string) string {
 	var b strings.Builder
-	for i := 0; i < len(namesAndValues); i += 2 {
-		if namesAndValues[i+1] != "" {
-			b.WriteString(" " + namesAndValues[i] + "=" + namesAndValues[i+1])
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		if value := pair[1]; value != "" {
+			b.WriteString(" " + pair[0] + "=" + value)
 		}
 	}
 	return b.String()
