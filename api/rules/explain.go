@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -199,13 +200,21 @@ func (w *walk) leaveOut() {
 	for i, s := range v.Steps {
 		if i == v.Decided {
 			decided = len(kept)
-			s.Text = cmp.Or(s.Text, "decided it")
+			s.Text = cmp.Or(s.Text, v.fallback())
 		}
 		if s.Text != "" {
 			kept = append(kept, s)
 		}
 	}
 	v.Steps, v.Decided = kept, decided
+}
+
+// fallback is told of an event that decides and that there are no words for.
+func (v *Verdict) fallback() string {
+	if v.Active {
+		return "from here on it was active"
+	}
+	return "it ended here: " + strings.ReplaceAll(string(v.Reason), "_", " ")
 }
 
 // grant is that of the token itself.
