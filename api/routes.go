@@ -87,6 +87,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodDelete, "/clients/:id/secrets/:secret", s.dropClientSecret)
 	admin.add(http.MethodGet, "/grants/:id", s.showGrant)
 	admin.add(http.MethodPost, "/grants/:id/revoke", s.revokeGrant)
+	admin.add(http.MethodPost, "/introspect", s.explain)
 	admin.add(http.MethodPost, "/authorizations/show", s.showAuthorization)
 	admin.add(http.MethodPost, "/authorizations/accept-login", s.acceptLogin)
 	admin.add(http.MethodPost, "/authorizations/accept-consent", s.acceptConsent)

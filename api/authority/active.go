@@ -9,35 +9,8 @@ import (
 	"github.com/chancery-authority/chancery/events"
 )
 
-// A link is what one token of a line depends on.
-type link struct {
-	jti       string
-	partition events.Partition
-	// grant is zero for a token that comes from client credentials.
-	grant events.GrantID
-	rules.IssuedTo
-}
-
 // lineage is a token and everything that it was made from.
-func lineage(c jose.Claims) []link {
-	own := link{
-		jti: c.JTI, partition: c.Partition, grant: c.Grant,
-		IssuedTo: rules.IssuedTo{Client: c.ClientID, ClientEpoch: c.ClientEpoch},
-	}
-	if !c.Grant.IsZero() {
-		own.User, own.UserEpoch = c.User, c.UserEpoch
-	}
-	links := []link{own}
-	for _, t := range c.Chain {
-		l := own // subject tokens share grant, user and partition
-		l.jti, l.Client, l.ClientEpoch = t.JTI, t.Client, t.ClientEpoch
-		if t.Actor != nil {
-			l.partition, l.grant, l.User, l.UserEpoch = t.Actor.Partition, t.Actor.Grant, t.Actor.User, t.Actor.UserEpoch
-		}
-		links = append(links, l)
-	}
-	return links
-}
+func lineage(c jose.Claims) []rules.Link { return rules.Lineage(presented{claims: c}.seen()) }
 
 // active reports whether a verified access token, and every token that it was
 // made from, was neither revoked nor lost its client or user.
@@ -51,11 +24,11 @@ func (a *Authority) active(ctx context.Context, claims jose.Claims) (bool, error
 
 // requireFresh makes sure that what this replica knows of all that links depend
 // on is no older than the bound.
-func (a *Authority) requireFresh(ctx context.Context, links []link) error {
+func (a *Authority) requireFresh(ctx context.Context, links []rules.Link) error {
 	var partitions []events.Partition
 	for _, l := range links {
-		if !slices.Contains(partitions, l.partition) {
-			partitions = append(partitions, l.partition)
+		if !slices.Contains(partitions, l.Partition) {
+			partitions = append(partitions, l.Partition)
 		}
 	}
 	if err := a.Feed.Fresh(ctx, partitions...); err != nil {
@@ -66,9 +39,9 @@ func (a *Authority) requireFresh(ctx context.Context, links []link) error {
 
 // stand reports whether nothing that links depend on has ended. All of it is in
 // memory; requireFresh comes first.
-func (a *Authority) stand(ctx context.Context, links []link) (bool, error) {
+func (a *Authority) stand(ctx context.Context, links []rules.Link) (bool, error) {
 	for _, l := range links {
-		if a.Feed.TokenRevoked(l.jti) || !l.grant.IsZero() && a.Feed.GrantRevoked(l.grant) {
+		if a.Feed.TokenRevoked(l.JTI) || !l.Grant.IsZero() && a.Feed.GrantRevoked(l.Grant) {
 			return false, nil
 		}
 		client, user, err := a.holder(ctx, l.Client, l.User)

@@ -99,7 +99,7 @@ type presented struct {
 // accept verifies tokens and reads their claims. Whatever is wrong with one, the
 // answer is the same (RFC 8693 §2.2.2); only the log tells.
 func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) {
-	var all []link
+	var all []rules.Link
 	for i, t := range tokens {
 		if tokens[i].claims, err = a.verify(t.text); err != nil {
 			return badCredential(err, t.reason, t.parameter, events.GrantID{})

@@ -67,7 +67,7 @@ func SignIDToken(k SigningKey, c IDClaims) (string, error) {
 // and issuer. A hint may have expired. The error is ErrInvalid; whether it is the
 // client's, and what became of its user and session, is for the caller.
 func (v *Verifier) VerifyIDToken(text string) (IDClaims, error) {
-	payload, err := v.open(text, idTokenType)
+	payload, _, err := v.open(text, idTokenType)
 	if err != nil {
 		return IDClaims{}, err
 	}

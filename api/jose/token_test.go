@@ -102,6 +102,26 @@ func TestUserIsNoClaim(t *testing.T) {
 	}
 }
 
+// TestReadWhateverTheTime proves a token that is long dead, by its own key alone.
+func TestReadWhateverTheTime(t *testing.T) {
+	k := testKey(t, ES256)
+	c := testClaims()
+	text := sign(t, k, c)
+	v := testVerifier(t, k)
+	if _, err := v.Verify(text, testNow.AddDate(1, 0, 0)); !errors.Is(err, ErrExpired) {
+		t.Fatalf("it has not expired: %v", err)
+	}
+	if got, kid, err := v.Read(text); err != nil || kid != k.Public().ID || !reflect.DeepEqual(got, c) {
+		t.Errorf("got %+v, %q, %v", got, kid, err)
+	}
+	c.Issuer = "https://elsewhere.example"
+	for name, bad := range map[string]string{"another issuer's": sign(t, k, c), "tampered": text[:len(text)-8] + "AAAAAAAA"} {
+		if got, kid, err := v.Read(bad); !errors.Is(err, ErrInvalid) || kid != "" || got.JTI != "" {
+			t.Errorf("%s: %+v, %q, %v", name, got, kid, err)
+		}
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	for what, change := range map[string]func(*Claims){
 		"no iss":            func(c *Claims) { c.Issuer = "" },

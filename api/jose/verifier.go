@@ -39,17 +39,10 @@ func NewVerifier(issuer string, keys []PublicKey) (*Verifier, error) {
 // the keys, type, issuer and time. The error is ErrInvalid or ErrExpired.
 // Audience, epochs and revocation are for the caller.
 func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
-	payload, err := v.open(text, "at+jwt")
-	if err != nil {
-		return Claims{}, err
-	}
-	c, err := parseClaims(payload)
-	if err != nil {
-		return Claims{}, err
-	}
+	c, _, err := v.Read(text)
 	switch {
-	case c.Issuer != v.issuer:
-		return Claims{}, invalid("another issuer")
+	case err != nil:
+		return Claims{}, err
 	case c.IssuedAt > now.Add(leeway).Unix():
 		return Claims{}, invalid("issued in the future")
 	case c.NotBefore > now.Add(leeway).Unix():
@@ -60,20 +53,37 @@ func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
 	return c, nil
 }
 
-// open gives the payload of a token of one type that one of the keys signed. The
+// Read is Verify whatever the time, with the id of the key: it proves that the
+// token was issued, and no more. The error is ErrInvalid.
+func (v *Verifier) Read(text string) (c Claims, kid string, err error) {
+	payload, kid, err := v.open(text, "at+jwt")
+	if err != nil {
+		return Claims{}, "", err
+	}
+	if c, err = parseClaims(payload); err != nil {
+		return Claims{}, "", err
+	}
+	if c.Issuer != v.issuer {
+		return Claims{}, "", invalid("another issuer")
+	}
+	return c, kid, nil
+}
+
+// open gives the payload of a token of one type, and which of the keys signed it. The
 // type keeps other kinds of token out (RFC 9068 §4, RFC 8725 §3.11). Media types
 // know no case.
-func (v *Verifier) open(text, typ string) ([]byte, error) {
+func (v *Verifier) open(text, typ string) (payload []byte, kid string, err error) {
 	t, err := parseJWS(text)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if !strings.EqualFold(t.header.typ, typ) && !strings.EqualFold(t.header.typ, "application/"+typ) {
-		return nil, invalid("typ is not " + typ)
+		return nil, "", invalid("typ is not " + typ)
 	}
 	key, ok := v.keys[t.header.kid]
 	if !ok {
-		return nil, invalid("unknown kid")
+		return nil, "", invalid("unknown kid")
 	}
-	return key.verify(t)
+	payload, err = key.verify(t)
+	return payload, key.ID, err
 }

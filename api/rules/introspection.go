@@ -31,6 +31,21 @@ func RefreshTokenActive(g fold.Grant, h Holder, generation uint32, now time.Time
 	return generation == g.Current.Generation && g.Current.HasRefresh() && idle, nil
 }
 
+// CodeActive decides whether the code of a grant could be redeemed now, by who
+// has what belongs to it. There is no introspection of codes: it is for Explain.
+func CodeActive(g fold.Grant, h Holder, now time.Time) bool {
+	if h.check(g, InvalidCode, now) != nil || g.Code == nil || g.Code.Device {
+		return false
+	}
+	return !g.Redeemed() && now.Before(codeEnd(g, h.Policy))
+}
+
+// GrantActive decides whether a grant stands now: whether anything could be had
+// by it is for its codes and tokens.
+func GrantActive(g fold.Grant, h Holder, now time.Time) bool {
+	return h.check(g, InvalidRefreshToken, now) == nil
+}
+
 // An IssuedTo is what an access token says of its origin.
 type IssuedTo struct {
 	Client      string

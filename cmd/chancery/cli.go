@@ -20,6 +20,7 @@ type cli struct {
 	Client clientCmd `cmd:"" group:"administer" help:"Register and manage clients."`
 	User   userCmd   `cmd:"" group:"administer" help:"Register and manage users."`
 	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
+	Token  tokenCmd  `cmd:"" group:"administer" help:"Say whether a token was active, and why."`
 	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
 	Replay replayCmd `cmd:"" group:"administer" help:"Fold the log again, up to a moment of the past."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
