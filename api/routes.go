@@ -83,6 +83,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPut, "/clients/:id", s.updateClient)
 	admin.add(http.MethodPost, "/clients/:id/disable", s.disableClient)
 	admin.add(http.MethodPost, "/clients/:id/enable", s.enableClient)
+	admin.add(http.MethodPost, "/clients/:id/cut-off", s.cutOffClient)
 	admin.add(http.MethodPost, "/clients/:id/secrets", s.addClientSecret)
 	admin.add(http.MethodDelete, "/clients/:id/secrets/:secret", s.dropClientSecret)
 	admin.add(http.MethodGet, "/grants/:id", s.showGrant)

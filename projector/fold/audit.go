@@ -166,6 +166,8 @@ func (a *Audit) ofRegistry(f events.Fact) bool {
 	switch f := f.(type) {
 	case events.UserCutOff:
 		a.Reason = f.Reason
+	case events.ClientCutOff:
+		a.Reason = f.Reason
 	case events.ClientRegistered, events.ClientUpdated, events.ClientDisabled, events.ClientEnabled,
 		events.ClientSecretAdded, events.ClientSecretDropped,
 		events.UserRegistered, events.UserDisabled, events.UserEnabled, events.UserDeleted,

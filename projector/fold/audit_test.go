@@ -80,6 +80,7 @@ func audited() map[string]struct {
 		"client.updated.v1":        {ofClient, events.ClientUpdated{}, client},
 		"client.disabled.v1":       {ofClient, events.ClientDisabled{}, client},
 		"client.enabled.v1":        {ofClient, events.ClientEnabled{}, client},
+		"client.cut_off.v1":        {ofClient, events.ClientCutOff{Reason: events.ReasonAdminRequest}, fold.Audit{Client: "web", Reason: events.ReasonAdminRequest}},
 		"client.secret_added.v1":   {ofClient, events.ClientSecretAdded{ID: "s", Hash: "h"}, client},
 		"client.secret_dropped.v1": {ofClient, events.ClientSecretDropped{ID: "s"}, client},
 		"user.registered.v1":       {ofUser, events.UserRegistered{}, user},
