@@ -86,11 +86,7 @@ func (q *auditQuery) fields() map[string]func(string) bool {
 		"outcome": textField(&q.Outcome, oneOf(fold.OutcomeDone, fold.OutcomeRefused, fold.OutcomeFailed)),
 		"since":   timeField(&q.Since),
 		"until":   timeField(&q.Until),
-		"address": func(s string) (ok bool) {
-			addr, err := netip.ParseAddr(s)
-			q.Address = addr.Unmap().WithZone("")
-			return err == nil
-		},
+		"address": addressField(&q.Address),
 		"order": func(s string) bool {
 			q.Newest = s == "newest"
 			return q.Newest || s == "oldest"

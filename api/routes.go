@@ -103,6 +103,10 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/users/:id/cut-off", s.cutOffUser)
 	admin.add(http.MethodGet, "/events", s.events)
 	admin.add(http.MethodGet, "/events/:stream/:seq", s.showEvent)
+	admin.add(http.MethodGet, "/lineage", s.lineage)
+	admin.add(http.MethodGet, "/revocations", s.listRevocations)
+	admin.add(http.MethodPost, "/revocations", s.beginRevocation)
+	admin.add(http.MethodGet, "/revocations/:id", s.showRevocation)
 	admin.add(http.MethodGet, "/status", s.status)
 }
 
