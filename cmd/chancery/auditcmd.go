@@ -31,6 +31,8 @@ type auditCmd struct {
 	Tail   auditTailCmd   `cmd:"" help:"Print events as they happen."`
 	Show   auditShowCmd   `cmd:"" help:"Show one event whole."`
 	Export auditExportCmd `cmd:"" help:"Write all events that match, the oldest first."`
+
+	Lineage auditLineageCmd `cmd:"" help:"Show what came of a grant, token, client, user, key or address, as a tree."`
 }
 
 // auditFilter says which events.

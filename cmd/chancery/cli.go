@@ -21,6 +21,7 @@ type cli struct {
 	User   userCmd   `cmd:"" group:"administer" help:"Register and manage users."`
 	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
 	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
+	Revoke revokeCmd `cmd:"" group:"administer" help:"End what was issued: to a client, a user or an address, by a key, in a time."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
