@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func dryRun(t testing.TB, r *apitest.Replica, body map[string]any) (counts bulk.
 	return counts
 }
 
-// heads are the heads of all streams, but for what proves feeds fresh.
+// changes is how many events there are, but for those that prove feeds fresh.
 func changes(t testing.TB, r *apitest.Replica) int { t.Helper(); return len(exported(t, r)) }
 
 // logTime is a time by the log that is after all that is in it and before what
@@ -315,40 +316,62 @@ func manyGrants(t testing.TB, r *apitest.Replica, n int) (grants []string) {
 	return grants
 }
 
+// manyTokens issues tokens of the demonstration service.
+func manyTokens(t testing.TB, r *apitest.Replica, n int) {
+	t.Helper()
+	var issuing sync.WaitGroup
+	for range 8 {
+		issuing.Go(func() {
+			for range n / 8 {
+				if a := r.Token(t, apitest.DemoService, "grant_type", "client_credentials"); a.Status != http.StatusOK {
+					t.Errorf("%d %s", a.Status, a.Body)
+				}
+			}
+		})
+	}
+	issuing.Wait()
+}
+
 // TestRevocationOutlivesItsReplica stops the replica that works on a job in the
-// middle: another one finishes it, and every grant is revoked once.
+// middle: another one finishes it, and everything is revoked once.
 func TestRevocationOutlivesItsReplica(t *testing.T) {
 	t.Parallel()
-	const grants = 256
+	const grants, tokens = 60, 800
 	node := embeddedtest.Single(t)
 	replicas := []*apitest.Replica{apitest.Start(t, node.Conn(), apitest.Options{Settings: patient}), apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})}
 	replicas[0].Seed(t)
 	waitKnown(t, replicas[1], apitest.DemoSPA)
 	opened := manyGrants(t, replicas[0], grants)
-	job := begin(t, replicas[0], map[string]any{"client": "demo-spa", "since": "2020-01-01T00:00:00Z"})
+	manyTokens(t, replicas[0], tokens)
+	job := begin(t, replicas[0], map[string]any{"since": "2020-01-01T00:00:00Z"})
 	embeddedtest.Eventually(t, "some of it is done", func() bool {
 		job = showJob(t, replicas[1], job.ID)
 		return job.GrantsRevoked > 0
 	})
-	if job.State != bulk.Running {
-		t.Fatal("it was done before anything could stop it")
+	if job.State != bulk.Running || job.Worker == "" {
+		t.Fatalf("it was over before anything could stop it: %+v", job)
 	}
-	first := job.Worker
 	replicas[0].Server.Close()
 	job = finished(t, replicas[1], job.ID)
-	if job.GrantsRevoked != grants || job.Positions[replicas[1].Log.Realm().PartitionStream(0)] == 0 {
+	if job.GrantsRevoked != grants || job.TokensRevoked != tokens || job.Positions[replicas[1].Log.Realm().PartitionStream(0)] == 0 {
 		t.Errorf("job %+v", job)
-	}
-	if first == "" {
-		t.Error("nobody worked on it")
 	}
 	for _, id := range opened {
 		if types := replicas[1].Events(t, id); len(types) != 2 || types[1] != "grant.revoked.v1" {
 			t.Errorf("grant %s has %v", id, types)
 		}
 	}
-	if found := exported(t, replicas[1], "request", job.ID, "type", "grant.revoked"); len(found) != grants {
-		t.Errorf("%d grants revoked, want %d", len(found), grants)
+	once := map[string]int{}
+	for _, row := range exported(t, replicas[1], "request", job.ID, "type", "grant.revoked,access_token.revoked") {
+		once[row.Grant+row.JTI]++
+	}
+	for id, n := range once {
+		if n != 1 {
+			t.Errorf("%s was revoked %d times", id, n)
+		}
+	}
+	if len(once) != grants+tokens {
+		t.Errorf("%d revoked, want %d", len(once), grants+tokens)
 	}
 }
 

@@ -18,23 +18,31 @@ import (
 // anything. Where the read model has no row of it, because it is finished or the
 // row is not there yet, the log is asked.
 func (a *Authority) GrantStands(ctx context.Context, id events.GrantID) (bool, error) {
+	_, stands, err := a.standingGrant(ctx, id)
+	return stands, err
+}
+
+func (a *Authority) standingGrant(ctx context.Context, id events.GrantID) (g fold.Grant, stands bool, err error) {
 	if a.Feed.GrantRevoked(id) {
-		return false, nil
+		return g, false, nil
 	}
-	g, err := a.Reader.Grant(ctx, id)
-	if err != nil {
-		return false, unavailable("read the grant", err)
-	}
-	if !g.Exists() {
-		if g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, 0); err != nil {
-			return false, unavailable("read the grant's events", err)
-		}
-		if !g.Exists() {
-			return false, unavailable("read the grant's events", errors.New("the log does not show them"))
-		}
+	if g, err = a.someGrant(ctx, id); err != nil {
+		return g, false, err
 	}
 	c, u, err := a.holder(ctx, g.Client, g.User)
-	return err == nil && rules.GrantInForce(g, c, u, a.Feed.Now(id.Partition())), err
+	return g, err == nil && rules.GrantInForce(g, c, u, a.Feed.Now(id.Partition())), err
+}
+
+// someGrant is the state of a grant that is in the log, which may be behind.
+func (a *Authority) someGrant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
+	g, err := a.Reader.Grant(ctx, id)
+	if err == nil && !g.Exists() {
+		g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, 0)
+	}
+	if err == nil && !g.Exists() {
+		err = errors.New("the log does not show it")
+	}
+	return g, wrapUnavailable("read the grant", err)
 }
 
 // A TokenIndex is what the audit has of an access token outside a grant's
@@ -88,10 +96,48 @@ func lineOf(p events.Partition, fact events.Fact) []link {
 	return nil
 }
 
-// EndGrantAsAdmin ends a grant that is in the log. One that has ended is no
-// error.
-func (a *Authority) EndGrantAsAdmin(ctx context.Context, id events.GrantID, caller Caller) error {
-	return a.endGrant(ctx, id, adminActor, events.ReasonAdminRequest, caller)
+// EndGrantsAsAdmin ends grants that are in the log, different ones, and tells how
+// many of them stood. The units are decided as any revocation is and appended
+// many at a time; a grant that others wrote to meanwhile is decided again by
+// itself.
+func (a *Authority) EndGrantsAsAdmin(ctx context.Context, ids []events.GrantID, caller Caller) (ended int64, err error) {
+	var units []eventlog.Unit
+	var marks []fold.Revocation
+	for _, id := range ids {
+		g, stands, err := a.standingGrant(ctx, id)
+		if err != nil {
+			return 0, err
+		}
+		out := rules.RevokeGrant(g, events.ReasonAdminRequest)
+		if !stands || out.Fact == nil {
+			continue
+		}
+		mark := rules.RevocationMark(g, a.Feed.Now(id.Partition()))
+		marker := a.event(a.Log.Realm().RevokedSubject(id.Partition()), caller.meta(adminActor), mark)
+		unit := eventlog.Unit{
+			Event: a.event(a.Log.Realm().GrantSubject(id), caller.meta(adminActor), out.Fact), Expect: g.Seq, Marker: &marker,
+		}
+		if err := foldable(g, g.Seq, unit.Event); err != nil {
+			return 0, err
+		}
+		units, marks = append(units, unit), append(marks, fold.Revocation{Grant: mark.Grant, Until: mark.Until})
+	}
+	for i, failed := range a.Log.AppendAll(ctx, units) {
+		switch {
+		case errors.Is(failed, eventlog.ErrConflict):
+			failed = a.endGrant(ctx, marks[i].Grant, adminActor, events.ReasonAdminRequest, caller)
+		case failed != nil:
+			failed = unavailable("append "+units[i].Event.Fact.Type(), failed)
+		default:
+			a.Feed.Learn(marks[i].Grant.Partition(), marks[i])
+		}
+		if failed != nil {
+			err = failed
+			continue
+		}
+		ended++
+	}
+	return ended, err
 }
 
 // EndTokenAsAdmin ends one access token, which was issued to a client and expires

@@ -2,7 +2,6 @@ package authority
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/chancery-authority/chancery/api/rules"
@@ -32,15 +31,9 @@ const (
 
 // GrantStanding is that of a grant that is in the log, with its state.
 func (a *Authority) GrantStanding(ctx context.Context, id events.GrantID) (fold.Grant, Standing, error) {
-	g, err := a.Reader.Grant(ctx, id)
-	if err == nil && !g.Exists() {
-		g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, 0)
-	}
-	if err == nil && !g.Exists() {
-		err = errors.New("the log does not show it")
-	}
+	g, err := a.someGrant(ctx, id)
 	if err != nil {
-		return g, Standing{}, unavailable("read the grant", err)
+		return g, Standing{}, err
 	}
 	now := a.Feed.Now(id.Partition()).Unix()
 	switch {

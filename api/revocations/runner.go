@@ -31,8 +31,8 @@ const (
 	pageTime     = 10 * time.Second
 	pagePatience = time.Second
 	// pageSize is how many events are worked on between two writes of the record,
-	// and atOnce how many at the same time.
-	pageSize = 64
+	// and atOnce how many tokens of them at the same time; grants go in batches.
+	pageSize = 200
 	atOnce   = 16
 	// jobsAtOnce is how many jobs a replica works on at the same time.
 	jobsAtOnce = 4

@@ -66,17 +66,23 @@ func TestUnitsOf(t *testing.T) {
 	row := func(typ, grant, jti string) projector.Traced {
 		return projector.Traced{Audit: fold.Audit{Type: typ + ".v1", Grant: grant, JTI: jti}}
 	}
-	units := unitsOf([]projector.Traced{
-		row("token.exchanged", "a", "1"), row("grant.opened", "a", ""), row("access_token.issued", "", "2"),
-		row("code.redeemed", "a", "3"), row("refresh_token.rotated", "b", "4"), row("refresh_token.rotated", "b", "5"),
+	a, b := strings.Repeat("a", 32), strings.Repeat("b", 32)
+	grants, tokens, err := unitsOf([]projector.Traced{
+		row("token.exchanged", a, "1"), row("grant.opened", a, ""), row("access_token.issued", "", "2"),
+		row("code.redeemed", a, "3"), row("refresh_token.rotated", b, "4"), row("refresh_token.rotated", b, "5"),
 	})
 	var got []string
-	for _, u := range units {
-		got = append(got, u.Type+u.Grant+u.JTI)
+	for _, id := range grants {
+		got = append(got, id.String())
 	}
-	want := []string{"grant.opened.v1a", "refresh_token.rotated.v1b4", "token.exchanged.v1a1", "access_token.issued.v12"}
-	if !slices.Equal(got, want) {
-		t.Errorf("%v", got)
+	for _, u := range tokens {
+		got = append(got, u.JTI)
+	}
+	if want := []string{a, b, "1", "2"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, _, err := unitsOf([]projector.Traced{row("grant.opened", "none", "")}); err == nil {
+		t.Error("a grant without an id")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chancery-authority/chancery/api/authority"
@@ -188,40 +189,26 @@ func (r *Runner) cutOff(ctx context.Context, job Job) (_ Job, err error) {
 	return job, err
 }
 
-// revoke ends what the events of a page issued, some at once.
+// revoke ends what the events of a page issued: grants first, so that a token
+// that ends with its grant is found to have ended.
 func (r *Runner) revoke(ctx context.Context, id string, rows []projector.Traced) (did Progress, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
 	did.Examined = int64(len(rows))
-	units := unitsOf(rows)
-	ended := make([]bool, len(units))
-	errs := make([]error, min(atOnce, len(units)))
-	var working sync.WaitGroup
-	for first := range errs {
-		working.Go(func() {
-			for i := first; i < len(units) && errs[first] == nil; i += atOnce {
-				ended[i], errs[first] = r.end(ctx, id, units[i])
-			}
-		})
+	grants, tokens, err := unitsOf(rows)
+	if err != nil {
+		return did, err
 	}
-	working.Wait()
-	for i, row := range units {
-		switch {
-		case !ended[i]:
-		case slices.Contains(ofToken, row.Type):
-			did.TokensRevoked++
-		default:
-			did.GrantsRevoked++
-		}
+	if did.GrantsRevoked, err = r.cfg.Authority.EndGrantsAsAdmin(ctx, grants, caller(id)); err != nil {
+		return did, err
 	}
+	did.TokensRevoked, err = r.endTokens(ctx, id, tokens)
 	did.AlreadyEnded = did.Examined - did.GrantsRevoked - did.TokensRevoked
-	return did, errors.Join(errs...)
+	return did, err
 }
 
-// unitsOf leaves out events of grants that an earlier one stands for. Grants come
-// first, so that a token that ends with its grant is found to have ended.
-func unitsOf(rows []projector.Traced) []projector.Traced {
-	var grants, tokens []projector.Traced
+// unitsOf are the grants and the tokens of a page, each once.
+func unitsOf(rows []projector.Traced) (grants []events.GrantID, tokens []projector.Traced, err error) {
 	seen := map[string]bool{}
 	for _, row := range rows {
 		switch {
@@ -229,31 +216,36 @@ func unitsOf(rows []projector.Traced) []projector.Traced {
 			tokens = append(tokens, row)
 		case !seen[row.Grant]:
 			seen[row.Grant] = true
-			grants = append(grants, row)
+			id, err := events.ParseGrantID(row.Grant)
+			if err != nil {
+				return nil, nil, fmt.Errorf("grant of sequence %d: %w", row.Seq, err)
+			}
+			grants = append(grants, id)
 		}
 	}
-	return append(grants, tokens...)
+	return grants, tokens, nil
 }
 
-// end ends what an event issued, and tells whether there was anything to end.
-func (r *Runner) end(ctx context.Context, job string, row projector.Traced) (bool, error) {
-	if slices.Contains(ofToken, row.Type) {
-		if stands, err := r.tokenStands(ctx, row); err != nil || !stands {
-			return false, err
-		}
-		err := r.cfg.Authority.EndTokenAsAdmin(ctx, r.partition(row.Stream), row.JTI, row.Client, row.Expires, caller(job))
-		return err == nil, err
+// endTokens ends tokens, some at once, and tells how many of them stood.
+func (r *Runner) endTokens(ctx context.Context, job string, tokens []projector.Traced) (int64, error) {
+	var ended atomic.Int64
+	errs := make([]error, min(atOnce, len(tokens)))
+	var working sync.WaitGroup
+	for first := range errs {
+		working.Go(func() {
+			for i := first; i < len(tokens) && errs[first] == nil; i += atOnce {
+				row := tokens[i]
+				stands, err := r.tokenStands(ctx, row)
+				if err == nil && stands {
+					err = r.cfg.Authority.EndTokenAsAdmin(ctx, r.partition(row.Stream), row.JTI, row.Client, row.Expires, caller(job))
+					ended.Add(1)
+				}
+				errs[first] = err
+			}
+		})
 	}
-	id, err := events.ParseGrantID(row.Grant)
-	if err != nil {
-		return false, fmt.Errorf("grant of sequence %d: %w", row.Seq, err)
-	}
-	stands, err := r.cfg.Authority.GrantStands(ctx, id)
-	if err != nil || !stands {
-		return false, err
-	}
-	err = r.cfg.Authority.EndGrantAsAdmin(ctx, id, caller(job))
-	return err == nil, err
+	working.Wait()
+	return ended.Load(), errors.Join(errs...)
 }
 
 func (r *Runner) tokenStands(ctx context.Context, row projector.Traced) (bool, error) {
