@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -43,9 +44,7 @@ func lines(n *lineage.Node, above ...string) (all []string) {
 func nodesOf(n *lineage.Node) map[string]*lineage.Node {
 	all := map[string]*lineage.Node{n.ID: n}
 	for _, c := range n.Children {
-		for id, below := range nodesOf(c) {
-			all[id] = below
-		}
+		maps.Copy(all, nodesOf(c))
 	}
 	return all
 }

@@ -51,7 +51,8 @@ func (a *Authority) GrantStanding(ctx context.Context, id events.GrantID) (fold.
 // TokenStanding is that of an access token, from the event that issued it and the
 // grant of that, if it is one's.
 func (a *Authority) TokenStanding(ctx context.Context, p events.Partition, fact events.Fact, g fold.Grant) (Standing, error) {
-	line, expires := lineOf(p, fact), int64(0)
+	line := lineOf(p, fact)
+	var expires int64
 	switch f := fact.(type) {
 	case events.AccessTokenIssued:
 		expires = f.Expires

@@ -45,7 +45,8 @@ func TestTree(t *testing.T) {
 		want     string
 	}{
 		"a client": {
-			"client", "c", 100, []projector.Traced{opened, redeemed, one, rotated, two, own, ofOwn, revoked},
+			"client", "c", 100,
+			[]projector.Traced{opened, redeemed, one, rotated, two, own, ofOwn, revoked},
 			"c(g=revoked:code_reuse(j1(x1(x2)) j2) own(x3))",
 		},
 		"a grant is the root":                   {"grant", "g", 100, []projector.Traced{opened, redeemed, one, revoked}, "g=revoked:code_reuse(j1(x1))"},

@@ -35,7 +35,8 @@ func (d *distinct) add(text string) {
 		if h > d.largest[0] {
 			return
 		}
-		delete(d.has, heap.Pop(&d.largest).(uint64)) //nolint:forcetypeassert // hashes has nothing else
+		delete(d.has, d.largest[0])
+		heap.Pop(&d.largest)
 	}
 	d.has[h] = struct{}{}
 	heap.Push(&d.largest, h)
@@ -63,7 +64,10 @@ func (h hashes) Less(i, j int) bool { return h[i] > h[j] }
 func (h hashes) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
 // Push is described at heap.Interface.
-func (h *hashes) Push(x any) { *h = append(*h, x.(uint64)) } //nolint:forcetypeassert // only here
+func (h *hashes) Push(x any) {
+	n, _ := x.(uint64) // nothing else is pushed
+	*h = append(*h, n)
+}
 
 // Pop is described at heap.Interface.
 func (h *hashes) Pop() any {

@@ -25,9 +25,9 @@ const (
 	// take. It is measured by whoever waits, so no clocks are compared. A worker
 	// writes the record four times as often.
 	lease = 4 * time.Second
-	// stepTime bounds all of a page, pageTime what is revoked of it, and
+	// stepTime bounds a step, which at the end counts all that was done, pageTime what is revoked of it, and
 	// pagePatience how long rows are looked for before it is as long as it is.
-	stepTime     = time.Minute
+	stepTime     = 5 * time.Minute
 	pageTime     = 10 * time.Second
 	pagePatience = time.Second
 	// pageSize is how many events are worked on between two writes of the record,

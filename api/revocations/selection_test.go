@@ -44,7 +44,7 @@ func TestSelection(t *testing.T) {
 			parameter = refusal.Parameter
 		}
 		if parameter != test.refused || refusal == nil && test.cutOff() != test.cuts {
-			t.Errorf("%s: refused for %q, cut off %q", name, parameter, test.Selection.cutOff())
+			t.Errorf("%s: refused for %q, cut off %q", name, parameter, test.cutOff())
 		}
 	}
 }

@@ -43,7 +43,10 @@ func (r *Runner) work(ctx context.Context, e entry) error {
 		if next.State != Running {
 			next.Worker = ""
 		}
-		if e, err = r.keep(ctx, entry{next, e.revision}); err != nil {
+		if e, err = r.keep(ctx, entry{next, e.revision}); err != nil && ctx.Err() != nil {
+			return r.letGo(ctx, e)
+		}
+		if err != nil {
 			return err
 		}
 		if e.Trouble != "" && !pause(ctx, trouble) {
@@ -56,8 +59,7 @@ func (r *Runner) work(ctx context.Context, e entry) error {
 
 // passes reports whether what went wrong may be otherwise in a moment.
 func passes(err error) bool {
-	var refusal *rules.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*rules.Refusal](err); ok {
 		return refusal.Reason == authority.Unavailable
 	}
 	return errors.Is(err, projector.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)

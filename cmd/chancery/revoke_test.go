@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -115,6 +117,22 @@ func TestRevoke(t *testing.T) {
 				t.Errorf("%q in\n%s%s", test.neverPrinted, out, errs)
 			}
 		})
+	}
+}
+
+// TestInterruptedRevoke says how to look at it again.
+func TestInterruptedRevoke(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(runningJob))
+		interrupt()
+	}))
+	t.Cleanup(server.Close)
+	var out, errs bytes.Buffer
+	args := []string{"revoke", "--resume", "J", "--admin-url", server.URL, "--admin-key", adminKey}
+	status := run(ctx, args, strings.NewReader(""), &out, &errs)
+	if status != exitFailure || !strings.Contains(errs.String(), "the revocation goes on; look at it again with: chancery revoke --resume J") {
+		t.Errorf("status %d: %s%s", status, out.String(), errs.String())
 	}
 }
 

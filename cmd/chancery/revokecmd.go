@@ -92,17 +92,18 @@ func (c *revokeCmd) Run(ctx context.Context, t terminal) error {
 	if err := c.confirm(t); err != nil {
 		return err
 	}
-	body["id"] = rand.Text()
+	id := rand.Text()
+	body["id"] = id
 	if answer, err = c.begin(ctx, body); err != nil {
 		return err
 	}
 	if !c.NoWait {
-		return c.watch(ctx, t, body["id"].(string)) //nolint:forcetypeassert // just set
+		return c.watch(ctx, t, id)
 	}
 	if c.JSON {
 		return printJSON(t.out, answer)
 	}
-	_, err = fmt.Fprintf(t.out, "revocation %s goes on; look at it with: chancery revoke --resume %s\n", body["id"], body["id"])
+	_, err = fmt.Fprintf(t.out, "revocation %s goes on; look at it with: chancery revoke --resume %s\n", id, id)
 	return err
 }
 
