@@ -84,7 +84,7 @@ func (l lineageAnswer) print(w io.Writer) error {
 		return errors.New("reading the answer: there is no tree in it")
 	}
 	var b strings.Builder
-	printNode(&b, l.Root, "", "")
+	printNode(&b, l.Root, &lineage.Node{}, "", "")
 	if l.Truncated {
 		more := fmt.Sprint(l.LeftOut)
 		if l.LeftOutMore {
@@ -97,13 +97,13 @@ func (l lineageAnswer) print(w io.Writer) error {
 }
 
 // printNode prints a node behind its branch, and what is below it indented.
-func printNode(b *strings.Builder, n *lineage.Node, branch, indent string) {
-	b.WriteString(branch + printable(nodeText(n)) + "\n")
+func printNode(b *strings.Builder, n, above *lineage.Node, branch, indent string) {
+	b.WriteString(branch + printable(nodeText(n, above)) + "\n")
 	for i, child := range n.Children {
 		if i < len(n.Children)-1 || n.Cut {
-			printNode(b, child, indent+"├── ", indent+"│   ")
+			printNode(b, child, n, indent+"├── ", indent+"│   ")
 		} else {
-			printNode(b, child, indent+"└── ", indent+"    ")
+			printNode(b, child, n, indent+"└── ", indent+"    ")
 		}
 	}
 	if n.Cut {
@@ -111,7 +111,8 @@ func printNode(b *strings.Builder, n *lineage.Node, branch, indent string) {
 	}
 }
 
-func nodeText(n *lineage.Node) string {
+// nodeText is a node in a line, without what the one above it says already.
+func nodeText(n, above *lineage.Node) string {
 	text := n.Kind + " " + n.ID
 	add := func(name, value string) {
 		if value != "" {
@@ -130,8 +131,12 @@ func nodeText(n *lineage.Node) string {
 	if strings.HasPrefix(n.Type, "token.exchanged.") {
 		text += "  exchanged"
 	}
-	add("client", n.Client)
-	add("user", n.User)
+	if n.Client != above.Client {
+		add("client", n.Client)
+	}
+	if n.User != above.User {
+		add("user", n.User)
+	}
 	if !n.Time.IsZero() {
 		add("issued", moment(n.Time))
 	}

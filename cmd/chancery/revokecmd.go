@@ -163,8 +163,10 @@ func printCounts(w io.Writer, c revocations.Counts) error {
 		{"made from those", fmt.Sprint(c.Derived)},
 		{"of users", number(c.Users)},
 		{"of clients", number(c.Clients)},
-		{"issued", moment(c.Oldest) + " to " + moment(c.Newest)},
 		{"ended already", number(c.AlreadyEnded)},
+	}
+	if !c.Oldest.IsZero() {
+		rows = append(rows, []string{"issued", moment(c.Oldest) + " to " + moment(c.Newest)})
 	}
 	if c.CutOff != "" {
 		rows = append(rows, []string{"by", "one event, which cuts off the " + c.CutOff})
@@ -284,6 +286,9 @@ func (p *progress) tell(job revocations.Job) {
 	}
 	text := fmt.Sprintf("%s: position %d of %d, %d examined, %d grants and %d tokens revoked, %d ended already",
 		job.State, at, heads, job.Examined, job.GrantsRevoked, job.TokensRevoked, job.AlreadyEnded)
+	if job.CutOff != "" {
+		text = job.State + ": cuts off the " + job.CutOff
+	}
 	if job.Trouble != "" {
 		text += ", waiting: " + job.Trouble
 	}
