@@ -18,9 +18,10 @@ const (
 
 // AppendAll stores guarded units, each of another subject, many in one batch: that
 // syncs once and costs about as much as one unit with a marker does. It gives the
-// error of each unit, as Append would. A batch is stored whole or not at all; of
-// one that was refused, because of one of them, or whose outcome is not known,
-// each unit is appended by itself, and that settles it.
+// error of each unit, as Append would. A batch is stored whole or not at all. One
+// that was refused, because of one of them, is halved, so that this one does not
+// slow down the others; of one whose outcome is not known each unit is appended by
+// itself, and that settles it.
 func (l *Log) AppendAll(ctx context.Context, units []Unit) []error {
 	errs := make([]error, len(units))
 	batches := map[*stream][]*appending{}
@@ -49,8 +50,17 @@ func (l *Log) AppendAll(ctx context.Context, units []Unit) []error {
 
 // appendBatch appends units of one stream and tells the error of each.
 func (l *Log) appendBatch(ctx context.Context, batch []*appending, tell func(*appending, error)) {
-	if len(batch) > 1 && l.publishBatch(ctx, batch) == nil {
-		return // nil for each
+	if len(batch) > 1 {
+		err := l.publishBatch(ctx, batch)
+		if err == nil {
+			return // nil for each
+		}
+		if errorCode(err) == codeWrongLastSequence {
+			half := len(batch) / 2
+			l.appendBatch(ctx, batch[:half], tell)
+			l.appendBatch(ctx, batch[half:], tell)
+			return
+		}
 	}
 	errs := make([]error, len(batch))
 	var settling sync.WaitGroup

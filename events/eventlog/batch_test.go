@@ -37,13 +37,13 @@ func TestAppendAll(t *testing.T) {
 		l := e.open(t)
 		t.Run("all", func(t *testing.T) {
 			units := manyRevoked(t, l, 20)
-			checkAllOnce(t, l, units, l.AppendAll(t.Context(), units))
-			checkAllOnce(t, l, units, l.AppendAll(t.Context(), units)) // again, as after a crash
+			checkAllOnce(t, l, units, l.AppendAll(within(t, patience), units))
+			checkAllOnce(t, l, units, l.AppendAll(within(t, patience), units)) // again, as after a crash
 		})
 		t.Run("one lost", func(t *testing.T) {
 			units := manyRevoked(t, l, 20)
 			mustAppend(t, l, eventlog.Unit{Event: rotated(units[7].Event.Subject, 1), Expect: units[7].Expect})
-			errs := l.AppendAll(t.Context(), units)
+			errs := l.AppendAll(within(t, patience), units)
 			if !errors.Is(errs[7], eventlog.ErrConflict) {
 				t.Errorf("the one: %v", errs[7])
 			}
@@ -54,14 +54,14 @@ func TestAppendAll(t *testing.T) {
 		})
 		t.Run("one, and none", func(t *testing.T) {
 			units := manyRevoked(t, l, 1)
-			checkAllOnce(t, l, units, l.AppendAll(t.Context(), units))
-			if errs := l.AppendAll(t.Context(), nil); len(errs) != 0 {
+			checkAllOnce(t, l, units, l.AppendAll(within(t, patience), units))
+			if errs := l.AppendAll(within(t, patience), nil); len(errs) != 0 {
 				t.Errorf("%v", errs)
 			}
 		})
 		t.Run("what is no part of a batch", func(t *testing.T) {
 			units := append(manyRevoked(t, l, 2), eventlog.Unit{Event: tick()})
-			errs := l.AppendAll(t.Context(), units)
+			errs := l.AppendAll(within(t, patience), units)
 			if errs[2] == nil {
 				t.Error("a plain event was taken")
 			}
