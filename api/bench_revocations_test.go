@@ -13,7 +13,7 @@ func BenchmarkRevocation(b *testing.B) {
 	selection := map[string]any{"client": "demo-spa", "since": "2020-01-01T00:00:00Z"}
 	var grants, revoking, examined, counting float64
 	for b.Loop() {
-		manyGrants(b, r, 500)
+		manyGrants(b, r, 2000)
 		start := time.Now()
 		counts := dryRun(b, r, selection)
 		counting += time.Since(start).Seconds()
