@@ -93,6 +93,11 @@ func (s *Server) enableClient(c echo.Context) error {
 	return answerClient(c, client, err)
 }
 
+func (s *Server) cutOffClient(c echo.Context) error {
+	client, err := s.authority.CutOffClient(c.Request().Context(), c.Param("id"), caller(c))
+	return answerClient(c, client, err)
+}
+
 func answerClient(c echo.Context, client fold.Client, err error) error {
 	if err != nil {
 		return err

@@ -198,6 +198,7 @@ func TestNothingThere(t *testing.T) {
 		{http.MethodPut, "/users", 405, "invalid_request"},
 		{http.MethodPost, "/users/%2A/disable", 400, "invalid_request"},
 		{http.MethodPost, "/users/nobody/cut-off", 404, "not_found"},
+		{http.MethodPost, "/clients/nobody/cut-off", 404, "not_found"},
 		{http.MethodPost, "/users/%2A/cut-off", 400, "invalid_request"},
 		{http.MethodGet, "/grants/" + grant, 404, "not_found"},
 		{http.MethodPost, "/grants/" + grant + "/revoke", 404, "not_found"},

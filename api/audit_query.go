@@ -77,17 +77,16 @@ func (q *auditQuery) fields() map[string]func(string) bool {
 		"grant":   textField(&q.Grant, isGrantID),
 		"session": textField(&q.Session, isGrantID),
 		"jti":     textField(&q.JTI, isShort),
+
+		"ancestor": textField(&q.Ancestor, isShort),
+
 		"actor":   textField(&q.Actor, isShort),
 		"request": textField(&q.Request, isShort),
 		"reason":  textField(&q.Reason, isShort),
 		"outcome": textField(&q.Outcome, oneOf(fold.OutcomeDone, fold.OutcomeRefused, fold.OutcomeFailed)),
 		"since":   timeField(&q.Since),
 		"until":   timeField(&q.Until),
-		"address": func(s string) (ok bool) {
-			addr, err := netip.ParseAddr(s)
-			q.Address = addr.Unmap().WithZone("")
-			return err == nil
-		},
+		"address": addressField(&q.Address),
 		"order": func(s string) bool {
 			q.Newest = s == "newest"
 			return q.Newest || s == "oldest"
@@ -110,7 +109,7 @@ func (q *auditQuery) check() *rules.Refusal {
 		return &rules.Refusal{Reason: rules.BadParameter, Parameter: parameter, Cause: cause}
 	}
 	q.follow = q.follow || q.format == formatSSE
-	narrow := q.Grant != "" || q.Client != "" || q.User != "" || q.Session != "" || q.JTI != "" || q.Request != "" || !q.Since.IsZero()
+	narrow := q.Grant != "" || q.Client != "" || q.User != "" || q.Session != "" || q.JTI != "" || q.Ancestor != "" || q.Request != "" || !q.Since.IsZero()
 	switch {
 	case q.follow && (q.format == formatJSON || q.format == formatCSV):
 		return bad("format", "neither a page nor CSV can be followed")
@@ -120,7 +119,7 @@ func (q *auditQuery) check() *rules.Refusal {
 		return bad("data", "CSV has no place for it")
 	case q.Address.IsValid() && !narrow:
 		// Each grant has its own hash of an address, so it takes a look at each.
-		return bad("address", "needs one of grant, client, user, session, jti, request or since")
+		return bad("address", "needs one of grant, client, user, session, jti, ancestor, request or since")
 	}
 	return nil
 }

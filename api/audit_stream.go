@@ -29,7 +29,7 @@ const (
 // auditColumns are those of CSV, in this order for ever: new ones come last.
 var auditColumns = []string{
 	"time", "stream", "seq", "type", "outcome", "reason", "count", "actor", "request",
-	"client", "user", "grant", "session", "jti", "kid", "origin",
+	"client", "user", "grant", "session", "jti", "kid", "origin", "exp", "parent",
 }
 
 // An auditWriter writes rows in one of the formats.
@@ -143,17 +143,20 @@ type csvWriter struct{ to *csv.Writer }
 func (w *csvWriter) write(rows []auditView, _ string) error {
 	for _, row := range rows {
 		a := row.Audit
-		count := ""
-		if a.Count != 0 {
-			count = strconv.FormatInt(a.Count, 10)
-		}
 		_ = w.to.Write([]string{ // Flush tells
-			a.Time.Format(time.RFC3339Nano), row.Stream, strconv.FormatUint(a.Seq, 10), a.Type, a.Outcome, a.Reason, count, a.Actor,
-			a.Request, a.Client, a.User, a.Grant, a.Session, a.JTI, a.KID, a.Origin,
+			a.Time.Format(time.RFC3339Nano), row.Stream, strconv.FormatUint(a.Seq, 10), a.Type, a.Outcome, a.Reason, orEmpty(a.Count), a.Actor,
+			a.Request, a.Client, a.User, a.Grant, a.Session, a.JTI, a.KID, a.Origin, orEmpty(a.Expires), a.Parent,
 		})
 	}
 	w.to.Flush()
 	return w.to.Error()
+}
+
+func orEmpty(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // fail cuts the connection: a table has no place to say that it is not whole.

@@ -138,3 +138,97 @@ func TestWhoCutOff(t *testing.T) {
 		t.Errorf("cut-offs %v, want %v", got, want)
 	}
 }
+
+// TestClientCutOffReachesEveryReplica ends all that was issued to a client, at
+// one replica, what another one made from it too. What the client gets
+// afterwards, wherever it asks, lives, and so does what others have.
+func TestClientCutOffReachesEveryReplica(t *testing.T) {
+	t.Parallel()
+	c := apitest.NewCluster(t, 3)
+	at := c.Replicas[0]
+	client, other := register(t, at, retryWindow(600)), exchanger(t, at, nil, nil)
+	waitKnown(t, c.Replicas[1], client, other)
+	waitKnown(t, c.Replicas[2], client, other)
+	tokens, others := newTokens(t, at, client), own(t, at, other)
+	codes := []string{newCode(t, at, client), newCode(t, at, client), newCode(t, at, client)}
+	exchanged := wantOK(t, swap(t, at, other, tokens.Text("access_token"))).Text("access_token")
+
+	w := newWatch(t, exchanged, c.Replicas...)
+	administer(t, at, "/clients/"+client.ID+"/cut-off")
+	ended := time.Now()
+	fresh := make([]apitest.Answer, len(c.Replicas))
+	for i, r := range c.Replicas {
+		fresh[i] = newTokens(t, r, client)
+	}
+	w.end(t, ended, bound)
+
+	for i, r := range c.Replicas {
+		for _, token := range []string{tokens.Text("access_token"), exchanged} {
+			if active(t, r, token) {
+				t.Error("an access token outlived the cut-off of its client")
+			}
+		}
+		wantError(t, refreshed(t, r, client, tokens.Text("refresh_token")), http.StatusBadRequest, "invalid_grant")
+		code := apitest.Settled(t, func() apitest.Answer { return r.Exchange(t, client, codes[i]) })
+		wantError(t, code, http.StatusBadRequest, "invalid_grant")
+		if !active(t, r, others) {
+			t.Error("another client's token ended")
+		}
+		for _, f := range fresh {
+			if !active(t, r, f.Text("access_token")) {
+				t.Error("what was issued after the cut-off is dead")
+			}
+		}
+		wantOK(t, refreshed(t, r, client, fresh[i].Text("refresh_token")))
+	}
+}
+
+// TestIssuingKnowsOfAClientCutOff at a replica that has not heard of it, by every
+// way to get tokens; and of a client that was disabled, nothing is issued there.
+func TestIssuingKnowsOfAClientCutOff(t *testing.T) {
+	t.Parallel()
+	var gate apitest.Gate
+	node := embeddedtest.Single(t)
+	at := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
+	at.Seed(t)
+	behind := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, FeedGate: gate.Pass})
+	gateway := exchanger(t, at, nil, nil)
+	waitKnown(t, behind, gateway)
+	users := at.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
+	gate.Shut()
+	t.Cleanup(gate.Open)
+	for _, id := range []string{gateway.ID, apitest.DemoSPA.ID} {
+		wantOK(t, at.Admin(t, http.MethodPost, "/clients/"+id+"/cut-off", nil))
+	}
+	for name, token := range map[string]string{
+		"client credentials": own(t, behind, gateway),
+		"an exchange":        wantOK(t, swap(t, behind, gateway, users)).Text("access_token"),
+		"a code":             behind.Tokens(t, apitest.DemoSPA, "read").Text("access_token"),
+		"a password":         wantOK(t, behind.JSON(t, passwordPath+"?client_id=demo-spa", alice)).Text("access_token"),
+	} {
+		if !at.Active(t, token) {
+			t.Errorf("%s: what was issued after the cut-off is dead", name)
+		}
+	}
+	wantOK(t, at.Admin(t, http.MethodPost, "/clients/"+gateway.ID+"/disable", nil))
+	wantError(t, behind.Token(t, gateway, "grant_type", "client_credentials"), http.StatusUnauthorized, "invalid_client")
+	gate.Open()
+}
+
+// TestClientCutOff is told to the administrator and in the log, and repeats; of a
+// disabled client there is nothing to end.
+func TestClientCutOff(t *testing.T) {
+	r := single(t)
+	cutOff := func() { wantOK(t, r.Admin(t, http.MethodPost, "/clients/demo-web/cut-off", nil)) }
+	for range 2 {
+		token := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
+		cutOff()
+		wantInactive(t, r, apitest.DemoService, token)
+	}
+	wantOK(t, r.Admin(t, http.MethodPost, "/clients/demo-web/disable", nil))
+	cutOff()
+	log := string(r.WholeEvents(t, "client", "demo-web", "actor", "admin", "reason", "admin_request"))
+	if n := strings.Count(log, "client.cut_off.v1\",\"subject"); n != 2 {
+		t.Errorf("%d cut-offs in the log: %s", n, log)
+	}
+}

@@ -114,6 +114,8 @@ func (p *placeholders) make(name string) {
 		p.known[name] = r.GrantOf(t, p.get("access_token"))
 	case "unknown_grant":
 		p.known[name] = unknownGrant(p.get("grant"))
+	case "revocation":
+		p.known[name] = begin(t, r, map[string]any{"client": p.get("client")}).ID
 	case "client":
 		p.known[name] = register(t, r, map[string]any{}).ID
 	case "new_client":

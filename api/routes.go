@@ -83,6 +83,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPut, "/clients/:id", s.updateClient)
 	admin.add(http.MethodPost, "/clients/:id/disable", s.disableClient)
 	admin.add(http.MethodPost, "/clients/:id/enable", s.enableClient)
+	admin.add(http.MethodPost, "/clients/:id/cut-off", s.cutOffClient)
 	admin.add(http.MethodPost, "/clients/:id/secrets", s.addClientSecret)
 	admin.add(http.MethodDelete, "/clients/:id/secrets/:secret", s.dropClientSecret)
 	admin.add(http.MethodGet, "/grants/:id", s.showGrant)
@@ -108,6 +109,10 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodGet, "/proofs/:stream/inclusion", s.proveInclusion)
 	admin.add(http.MethodGet, "/proofs/:stream/consistency", s.proveConsistency)
 	admin.add(http.MethodGet, "/log/:stream", s.sealedLog)
+	admin.add(http.MethodGet, "/lineage", s.lineage)
+	admin.add(http.MethodGet, "/revocations", s.listRevocations)
+	admin.add(http.MethodPost, "/revocations", s.beginRevocation)
+	admin.add(http.MethodGet, "/revocations/:id", s.showRevocation)
 	admin.add(http.MethodGet, "/status", s.status)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/chancery-authority/chancery/api/backchannel"
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/pages"
+	"github.com/chancery-authority/chancery/api/revocations"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/projector"
 )
@@ -31,7 +33,9 @@ type Server struct {
 	limits    limits
 	openAPI   openAPI
 	logouts   *backchannel.Deliverer
-	pages     *pages.Renderer
+	// revocations are the jobs that revoke in bulk.
+	revocations *revocations.Runner
+	pages       *pages.Renderer
 	// origin refuses forms that other origins send than ownOrigin, the issuer's.
 	origin    *http.CrossOriginProtection
 	ownOrigin string
@@ -57,6 +61,13 @@ func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Man
 	if s.openAPI, err = newOpenAPI(p.Settings.Issuer, s.basePath()); err != nil {
 		return nil, err
 	}
+	s.revocations, err = revocations.Start(ctx, revocations.Config{
+		Authority: a, Log: p.Log, Reader: p.Reader, Addresses: s.addresses, Sealer: p.KeyRing.Sealer("revocation"),
+		Now: func() time.Time { return f.Now(0) }, Logger: p.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
 	s.public, s.admin = s.newEcho(), s.newEcho()
@@ -78,10 +89,12 @@ func originOf(address string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// Close stops telling clients of the ends of sessions, writes what refusals are
-// not in the log yet and stops following it. Answer nothing after it.
+// Close stops telling clients of the ends of sessions and revoking in bulk,
+// writes what refusals are not in the log yet and stops following it. Answer
+// nothing after it.
 func (s *Server) Close() {
 	s.logouts.Close()
+	s.revocations.Close()
 	s.stop()
 	s.done.Wait()
 	s.authority.Close()

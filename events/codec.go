@@ -61,6 +61,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	ClientUpdated{}.Type():         decode[ClientUpdated],
 	ClientDisabled{}.Type():        decode[ClientDisabled],
 	ClientEnabled{}.Type():         decode[ClientEnabled],
+	ClientCutOff{}.Type():          decode[ClientCutOff],
 	ClientSecretAdded{}.Type():     decode[ClientSecretAdded],
 	ClientSecretDropped{}.Type():   decode[ClientSecretDropped],
 	UserRegistered{}.Type():        decode[UserRegistered],

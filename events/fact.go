@@ -445,6 +445,16 @@ type ClientEnabled struct{}
 // Type is client.enabled.v1.
 func (ClientEnabled) Type() string { return "client.enabled.v1" }
 
+// ClientCutOff ends all that was issued to a client, by raising the epoch, and
+// stops nobody: the client may ask for tokens again at once.
+type ClientCutOff struct {
+	// Reason is ReasonAdminRequest.
+	Reason string `json:"reason"`
+}
+
+// Type is client.cut_off.v1.
+func (ClientCutOff) Type() string { return "client.cut_off.v1" }
+
 // ClientSecretAdded gives a client a further secret.
 type ClientSecretAdded struct {
 	// ID names the secret; it is no part of it.

@@ -78,6 +78,7 @@ func samples() map[string]events.Fact {
 		events.ClientUpdated{ClientSettings: settings},
 		events.ClientDisabled{},
 		events.ClientEnabled{},
+		events.ClientCutOff{Reason: events.ReasonAdminRequest},
 		events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"},
 		events.ClientSecretDropped{ID: "s1"},
 		events.UserRegistered{OriginKey: "cHVibGlj"},

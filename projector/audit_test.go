@@ -155,6 +155,25 @@ func TestAuditFindsByEverything(t *testing.T) {
 			}
 		})
 	}
+	t.Run("ancestor", func(t *testing.T) {
+		made := map[uint64][]string{}
+		for _, e := range entries {
+			r, err := e.Recorded()
+			if err != nil {
+				t.Fatal(err)
+			}
+			made[r.Seq] = fold.Ancestors(r)
+		}
+		from := func(jti string) func(fold.Audit) bool {
+			return func(a fold.Audit) bool { return slices.Contains(made[a.Seq], jti) }
+		}
+		middle := rows[len(rows)/2:]
+		root := middle[slices.IndexFunc(middle, func(a fold.Audit) bool { return a.Parent != "" })].Parent
+		for _, jti := range []string{root, "actor-1", "none"} {
+			wantFound(t, r, AuditQuery{Ancestor: jti}, rows, from(jti))
+		}
+		wantFound(t, r, AuditQuery{Ancestor: "actor-1", Client: "nobody"}, rows, func(fold.Audit) bool { return false })
+	})
 	t.Run("nothing", func(t *testing.T) {
 		wantFound(t, r, AuditQuery{}, rows, func(a fold.Audit) bool { return !isTick(a) })
 	})

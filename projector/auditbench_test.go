@@ -157,7 +157,7 @@ func BenchmarkAuditPage(b *testing.B) {
 		"refused": {Outcome: fold.OutcomeRefused}, "reason": {Reason: refused.Reason},
 		"client and type": {Client: row.Client, Types: []string{row.Type}},
 		"time":            {Since: row.Time.Add(-time.Hour), Until: row.Time},
-		"no such client":  {Client: "nobody"}, "no such jti": {JTI: "none"}, "no such type": {Types: []string{"grant.revoked.v1"}},
+		"no such client":  {Client: "nobody"}, "no such jti": {JTI: "none"}, "no such ancestor": {Ancestor: "none"}, "no such type": {Types: []string{"grant.revoked.v1"}},
 		"no such two": {Client: row.Client, KID: "none"},
 	} {
 		q.Newest = true

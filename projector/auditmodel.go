@@ -14,7 +14,7 @@ import (
 
 const (
 	// auditVersion is that of the tables and the fold of the audit.
-	auditVersion = 1
+	auditVersion = 2
 	// segmentBits of a sequence are what the events of a segment differ in.
 	segmentBits = 12
 )
@@ -40,7 +40,9 @@ CREATE TABLE audit (
   session TEXT,
   jti     TEXT,
   kid     TEXT,
-  origin  TEXT              -- keyed hash of the address
+  origin  TEXT,             -- keyed hash of the address
+  expires INTEGER,          -- of the access token that it issued, Unix seconds
+  parent  TEXT              -- jti that its token was exchanged for
 ) STRICT;
 CREATE INDEX audit_by_type ON audit (segment, type);
 CREATE INDEX audit_by_reason ON audit (segment, reason) WHERE reason IS NOT NULL;
@@ -53,6 +55,14 @@ CREATE INDEX audit_by_grant ON audit (segment, grant_id) WHERE grant_id IS NOT N
 CREATE INDEX audit_by_session ON audit (segment, session) WHERE session IS NOT NULL;
 CREATE INDEX audit_by_jti ON audit (segment, jti) WHERE jti IS NOT NULL;
 CREATE INDEX audit_by_kid ON audit (segment, kid) WHERE kid IS NOT NULL;
+
+-- tokens that the exchanged one of an event was made from, at any depth
+CREATE TABLE ancestors (
+  segment INTEGER NOT NULL,
+  jti     TEXT NOT NULL,
+  seq     INTEGER NOT NULL,
+  PRIMARY KEY (segment, jti, seq)
+) STRICT, WITHOUT ROWID;
 
 -- where each grant was opened, which says whose it is
 CREATE TABLE openings (
@@ -67,7 +77,7 @@ func auditModel() model {
 		version: auditVersion,
 		suffix:  ".audit",
 		schema:  auditSchema,
-		tables:  []string{"audit", "openings"},
+		tables:  []string{"audit", "ancestors", "openings"},
 		queries: map[string]query{readAudit: answerAudit},
 		begin:   func(w *writer) changes { return &auditChanges{w: w, opened: map[string]fold.Audit{}} },
 	}
@@ -75,8 +85,10 @@ func auditModel() model {
 
 const (
 	insertAudit = `INSERT INTO audit
-		(seq, segment, time, type, outcome, reason, count, actor, request, client, user, grant_id, session, jti, kid, origin)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		(seq, segment, time, type, outcome, reason, count, actor, request, client, user, grant_id, session, jti, kid, origin, expires, parent)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+	insertAncestor = `INSERT INTO ancestors (segment, jti, seq) VALUES (?, ?, ?)`
 
 	selectOpening = `SELECT client, user, session FROM audit WHERE seq = (SELECT seq FROM openings WHERE grant_id = ?)`
 )
@@ -89,6 +101,14 @@ type auditChanges struct {
 	opened map[string]fold.Audit
 	// openings are those of the batch.
 	openings []fold.Audit
+	// made are the exchanged tokens of the batch.
+	made []descent
+}
+
+// A descent is what the token of an event was made from.
+type descent struct {
+	seq       uint64
+	ancestors []string
 }
 
 func (c *auditChanges) apply(ctx context.Context, e eventlog.Entry, clock time.Time) error {
@@ -112,6 +132,9 @@ func (c *auditChanges) apply(ctx context.Context, e eventlog.Entry, clock time.T
 		a = a.Within(opening)
 	}
 	c.rows = append(c.rows, a)
+	if ancestors := fold.Ancestors(r); ancestors != nil {
+		c.made = append(c.made, descent{r.Seq, ancestors})
+	}
 	return nil
 }
 
@@ -145,13 +168,20 @@ func (c *auditChanges) flush(ctx context.Context, _ time.Time) error {
 			return fmt.Errorf("write opening at sequence %d: %w", a.Seq, err)
 		}
 	}
+	for _, d := range c.made {
+		for _, jti := range d.ancestors {
+			if err := c.w.exec(ctx, insertAncestor, sequence(d.seq>>segmentBits), jti, sequence(d.seq)); err != nil {
+				return fmt.Errorf("write ancestors at sequence %d: %w", d.seq, err)
+			}
+		}
+	}
 	return nil
 }
 
 func (c *auditChanges) insert(ctx context.Context, a fold.Audit) error {
 	return c.w.exec(ctx, insertAudit, sequence(a.Seq), sequence(a.Seq>>segmentBits), a.Time.UnixNano(), a.Type, a.Outcome,
-		orNull(a.Reason), countOrNull(a.Count), orNull(a.Actor), orNull(a.Request), orNull(a.Client), orNull(a.User),
-		orNull(a.Grant), orNull(a.Session), orNull(a.JTI), orNull(a.KID), orNull(a.Origin))
+		orNull(a.Reason), zeroOrNull(a.Count), orNull(a.Actor), orNull(a.Request), orNull(a.Client), orNull(a.User),
+		orNull(a.Grant), orNull(a.Session), orNull(a.JTI), orNull(a.KID), orNull(a.Origin), zeroOrNull(a.Expires), orNull(a.Parent))
 }
 
 func orNull(s string) any {
@@ -161,7 +191,7 @@ func orNull(s string) any {
 	return s
 }
 
-func countOrNull(n int64) any {
+func zeroOrNull(n int64) any {
 	if n == 0 {
 		return nil
 	}

@@ -43,6 +43,8 @@ type AuditQuery struct {
 	Request string `json:"request,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
 	Reason  string `json:"reason,omitempty"`
+	// Ancestor is the jti of a token that the event's was made from, at any depth.
+	Ancestor string `json:"ancestor,omitempty"`
 	// Since and Until bound the log's time, Until exclusively.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
@@ -97,6 +99,12 @@ type condition struct {
 // first.
 func (q AuditQuery) conditions() []condition {
 	var all []condition
+	if q.Ancestor != "" {
+		// ?1 is the segment. The sequence is the row's key, which needs no index.
+		all = append(all, condition{
+			"", "seq IN (SELECT a.seq FROM ancestors AS a WHERE a.segment = ?1 AND a.jti = ?)", []any{q.Ancestor},
+		})
+	}
 	for _, c := range []struct{ index, column, value string }{
 		{"audit_by_jti", "jti", q.JTI},
 		{"audit_by_request", "request", q.Request},
@@ -155,7 +163,7 @@ func (q AuditQuery) statement() (text string, args []any) {
 		order = "DESC"
 	}
 	part := "segment = ? AND seq BETWEEN ? AND ?"
-	return `SELECT seq, time, type, outcome, reason, count, actor, request, client, user, grant_id, session, jti, kid, origin
+	return `SELECT seq, time, type, outcome, reason, count, actor, request, client, user, grant_id, session, jti, kid, origin, expires, parent
 		FROM audit ` + hint + ` WHERE ` + part + where + ` ORDER BY seq ` + order + ` LIMIT ?`, args
 }
 
@@ -300,16 +308,18 @@ func readRows(ctx context.Context, stmt *sql.Stmt, first, last uint64, where []a
 
 func scanAudit(rows *sql.Rows) (a fold.Audit, err error) {
 	var ns int64
-	var count sql.NullInt64
+	var count, expires sql.NullInt64
 	var texts [10]sql.NullString
+	var parent sql.NullString
 	into := []any{&a.Seq, &ns, &a.Type, &a.Outcome, &texts[0], &count}
 	for i := 1; i < len(texts); i++ {
 		into = append(into, &texts[i])
 	}
+	into = append(into, &expires, &parent)
 	if err := rows.Scan(into...); err != nil {
 		return a, err
 	}
-	a.Time, a.Count = time.Unix(0, ns).UTC(), count.Int64
+	a.Time, a.Count, a.Expires, a.Parent = time.Unix(0, ns).UTC(), count.Int64, expires.Int64, parent.String
 	for i, to := range []*string{
 		&a.Reason, &a.Actor, &a.Request, &a.Client, &a.User, &a.Grant, &a.Session, &a.JTI, &a.KID, &a.Origin,
 	} {

@@ -47,7 +47,8 @@ func (h *history) step() {
 			AccessTokenIssued: events.AccessTokenIssued{
 				JTI: h.id(), Client: "gateway", Subject: "svc", Expires: h.clock.Unix() + int64(h.rnd.IntN(600)),
 			},
-			Act: &events.Actor{Subject: "svc"}, Chain: []events.Ancestor{{JTI: h.id(), Client: "svc"}},
+			Act:   &events.Actor{Subject: "svc"},
+			Chain: []events.Ancestor{{JTI: h.id(), Client: "svc"}, {JTI: fmt.Sprint("actor-", h.rnd.IntN(3)), Actor: &events.ActorToken{}}},
 		})
 	case n < 20:
 		exp := h.clock.Unix() + int64(h.rnd.IntN(600))

@@ -105,6 +105,10 @@ func (a *Authority) OpenWithCode(ctx context.Context, r AuthorizationRequest, au
 	if mac == 0 {
 		return nil, unavailable("choose a MAC key", errors.New("none is active here"))
 	}
+	var err error
+	if r.Client, err = a.newestClient(ctx, r.Client, NoSuchClient); err != nil {
+		return nil, err
+	}
 	fact, refusal := rules.OpenWithCode(a.authorization(r, auth, id.Partition()), rules.Minting{MACKey: mac})
 	if refusal != nil {
 		return nil, refusal
@@ -144,6 +148,10 @@ func (a *Authority) stillConsented(ctx context.Context, id events.GrantID, r Aut
 // user's password, and gives its tokens.
 func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest, u fold.User) (*Tokens, error) {
 	id := a.newGrantID()
+	var err error
+	if r.Client, err = a.newestClient(ctx, r.Client, NoSuchClient); err != nil {
+		return nil, err
+	}
 	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err

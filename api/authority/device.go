@@ -156,7 +156,7 @@ type DeviceAuthorization struct {
 
 // BeginDevice begins a device authorization (RFC 8628 §3.1) of an authenticated
 // client. RedirectURI, Challenge, Nonce and Grant are not in use.
-func (a *Authority) BeginDevice(ctx context.Context, r AuthorizationRequest) (*DeviceAuthorization, error) {
+func (a *Authority) BeginDevice(ctx context.Context, r AuthorizationRequest) (_ *DeviceAuthorization, err error) {
 	asked, refusal := a.authorization(r, Authentication{}, 0).CheckDeviceRequest()
 	if refusal != nil {
 		return nil, refusal
@@ -164,6 +164,9 @@ func (a *Authority) BeginDevice(ctx context.Context, r AuthorizationRequest) (*D
 	ring, mac := a.Keys.MAC()
 	if mac == 0 {
 		return nil, unavailable("choose a MAC key", errors.New("none is active here"))
+	}
+	if r.Client, err = a.newestClient(ctx, r.Client, ClientAuthenticationFailed); err != nil {
+		return nil, err
 	}
 	for range maxDecisions {
 		id := a.newGrantID()
@@ -271,12 +274,15 @@ func (a *Authority) DenyDevice(ctx context.Context, code secret.UserCode, id eve
 	return a.client(ctx, found.Client)
 }
 
-// DeviceClient is the client of a request, unless it was disabled since, whatever
+// DeviceClient is the client of a request, unless it was disabled or cut off since, whatever
 // became of it then.
 func (a *Authority) DeviceClient(ctx context.Context, request Device) (fold.Client, error) {
 	client, err := a.FindClient(ctx, request.Client)
+	if err == nil {
+		client, err = a.newestClient(ctx, client, NoSuchClient)
+	}
 	if err == nil && client.Epoch > request.ClientEpoch {
-		err = &rules.Refusal{Reason: RequestExpired, Parameter: "user_code", Detail: "the client was disabled since"}
+		err = &rules.Refusal{Reason: RequestExpired, Parameter: "user_code", Detail: "the client was disabled or cut off since"}
 	}
 	return client, err
 }
@@ -360,7 +366,7 @@ func polled(request Device, c fold.Client) *rules.Refusal {
 	case request.Client != c.ID:
 		return &rules.Refusal{Reason: rules.InvalidDeviceCode, Parameter: "device_code", Detail: "of another client"}
 	case c.Epoch > request.ClientEpoch:
-		return &rules.Refusal{Reason: rules.InvalidDeviceCode, Parameter: "device_code", Detail: "the client was disabled since"}
+		return &rules.Refusal{Reason: rules.InvalidDeviceCode, Parameter: "device_code", Detail: "the client was disabled or cut off since"}
 	case request.Answer == deviceDenied:
 		return &rules.Refusal{Reason: rules.DeviceDenied, Detail: "by the person"}
 	case request.Answer == "":

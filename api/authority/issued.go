@@ -10,7 +10,10 @@ import (
 )
 
 // ClientCredentials answers a client that asks for itself (RFC 6749 §4.4).
-func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tokens, error) {
+func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (_ *Tokens, err error) {
+	if r.Client, err = a.newestClient(ctx, r.Client, ClientAuthenticationFailed); err != nil {
+		return nil, err
+	}
 	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err
@@ -37,9 +40,12 @@ type ExchangeRequest struct {
 }
 
 // ExchangeToken answers a token exchange (RFC 8693 §2).
-func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (*Tokens, error) {
+func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (_ *Tokens, err error) {
 	if refusal := rules.CheckExchange(r.Client, r.ActorToken != ""); refusal != nil {
 		return nil, refusal
+	}
+	if r.Client, err = a.newestClient(ctx, r.Client, ClientAuthenticationFailed); err != nil {
+		return nil, err
 	}
 	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {

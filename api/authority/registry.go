@@ -122,6 +122,12 @@ func (a *Authority) EnableClient(ctx context.Context, id string, caller Caller) 
 	return a.changeClient(ctx, id, caller, rules.EnableClient)
 }
 
+// CutOffClient ends everything issued to a client, and lets it ask for tokens
+// again at once.
+func (a *Authority) CutOffClient(ctx context.Context, id string, caller Caller) (fold.Client, error) {
+	return a.changeClient(ctx, id, caller, rules.CutOffClient)
+}
+
 // AddClientSecret gives a client a second secret and tells it once.
 func (a *Authority) AddClientSecret(ctx context.Context, id string, caller Caller) (secretID string, text secret.Secret, err error) {
 	text, added := a.newSecret(id, secret.Secret{})

@@ -89,6 +89,18 @@ func EnableClient(c fold.Client) (events.Fact, *Refusal) {
 	return events.ClientEnabled{}, nil
 }
 
+// CutOffClient decides to end all that was issued to a client. Nil is no change:
+// of a disabled client nothing is left.
+func CutOffClient(c fold.Client) (events.Fact, *Refusal) {
+	switch {
+	case !c.Exists():
+		return nil, refuse(NotFound, "client_id", "")
+	case c.Disabled:
+		return nil, nil
+	}
+	return events.ClientCutOff{Reason: events.ReasonAdminRequest}, nil
+}
+
 // AddClientSecret decides to give a client a further secret.
 func AddClientSecret(c fold.Client, secret events.ClientSecretAdded) (events.Fact, *Refusal) {
 	switch {

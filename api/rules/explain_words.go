@@ -133,6 +133,7 @@ func (w *walk) tellHolder(f events.Fact, id string) string {
 	}{
 		{isA[events.ClientDisabled](f), ofClient, "client", "was disabled, which ended all that it had"},
 		{isA[events.ClientEnabled](f), ofClient, "client", "was enabled again, which revived nothing"},
+		{isA[events.ClientCutOff](f), ofClient, "client", "was cut off: all that it had ended"},
 		{isA[events.UserDisabled](f), ofUser, "user", "was disabled, which ended all that was issued in the user's name"},
 		{isA[events.UserEnabled](f), ofUser, "user", "was enabled again, which revived nothing"},
 		{isA[events.UserCutOff](f), ofUser, "user", "was cut off: all that was issued in the user's name ended"},

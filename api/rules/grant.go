@@ -27,7 +27,7 @@ func (h Holder) check(g fold.Grant, reason Reason, now time.Time) *Refusal {
 	case g.Revoked():
 		return refuse(reason, "", "grant revoked").because(g.RevokedReason)
 	case g.ClientEpoch < h.Client.Epoch:
-		return refuse(reason, "", "the client was disabled since")
+		return refuse(reason, "", "the client was disabled or cut off since")
 	case !h.User.Exists():
 		return behind("no such user under a valid MAC")
 	case h.User.Disabled:

@@ -141,6 +141,7 @@ func TestAdminCommands(t *testing.T) {
 		},
 		"disable":     {[]string{"client", "disable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/disable", nil}}, []string{"web disabled"}},
 		"enable":      {[]string{"client", "enable", "web"}, someClient, []call{{"POST /admin/v1/clients/web/enable", nil}}, []string{"web enabled"}},
+		"cut-off":     {[]string{"client", "cut-off", "web"}, someClient, []call{{"POST /admin/v1/clients/web/cut-off", nil}}, []string{"web cut off"}},
 		"secret add":  {[]string{"client", "secret", "add", "web"}, `{"id":"s2","secret":"shh"}`, []call{{"POST /admin/v1/clients/web/secrets", nil}}, []string{"s2", "shh"}},
 		"secret drop": {[]string{"client", "secret", "drop", "web", "s1"}, "", []call{{"DELETE /admin/v1/clients/web/secrets/s1", nil}}, []string{"s1 of web dropped"}},
 		"user show": {

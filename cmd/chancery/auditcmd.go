@@ -37,24 +37,26 @@ type auditCmd struct {
 	ExportLog  auditExportLogCmd  `cmd:"" name:"export-log" help:"Write the whole log with its proofs, to be verified or replayed elsewhere."`
 	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoints."`
 	Keygen     auditKeygenCmd     `cmd:"" help:"Make a key that signs checkpoints."`
+	Lineage    auditLineageCmd    `cmd:"" help:"Show what came of a grant, token, client, user, key or address, as a tree."`
 }
 
 // auditFilter says which events.
 type auditFilter struct {
-	Type    []string   `placeholder:"TYPE" help:"Event types or beginnings of them: refresh_token.*, grant.opened."`
-	Client  string     `placeholder:"ID" help:"Client that it is about or was issued to."`
-	User    string     `placeholder:"ID" help:"Resource owner."`
-	Grant   string     `placeholder:"ID" help:"Grant."`
-	Session string     `placeholder:"ID" help:"Session, with the grants that were opened in it."`
-	JTI     string     `name:"jti" placeholder:"ID" help:"Access token."`
-	KID     string     `name:"kid" placeholder:"ID" help:"Key."`
-	Actor   string     `placeholder:"WHO" help:"Who acted: client:ID, user:ID, admin or system."`
-	Request string     `placeholder:"ID" help:"HTTP request."`
-	Outcome string     `placeholder:"done|refused|failed" help:"How it ended."`
-	Reason  string     `placeholder:"REASON" help:"Why it was refused, or something was ended."`
-	Address netip.Addr `placeholder:"IP" help:"Address that tokens were issued to. Needs one of --grant, --client, --user, --session, --jti, --request, --since."`
-	Since   string     `placeholder:"TIME" help:"From this time on (RFC 3339), or this long ago: 90m."`
-	Until   string     `placeholder:"TIME" help:"Before this time, or this long ago."`
+	Type     []string   `placeholder:"TYPE" help:"Event types or beginnings of them: refresh_token.*, grant.opened."`
+	Client   string     `placeholder:"ID" help:"Client that it is about or was issued to."`
+	User     string     `placeholder:"ID" help:"Resource owner."`
+	Grant    string     `placeholder:"ID" help:"Grant."`
+	Session  string     `placeholder:"ID" help:"Session, with the grants that were opened in it."`
+	JTI      string     `name:"jti" placeholder:"ID" help:"Access token."`
+	Ancestor string     `placeholder:"ID" help:"Access token that the event's was made from by token exchange, at any depth."`
+	KID      string     `name:"kid" placeholder:"ID" help:"Key."`
+	Actor    string     `placeholder:"WHO" help:"Who acted: client:ID, user:ID, admin or system."`
+	Request  string     `placeholder:"ID" help:"HTTP request."`
+	Outcome  string     `placeholder:"done|refused|failed" help:"How it ended."`
+	Reason   string     `placeholder:"REASON" help:"Why it was refused, or something was ended."`
+	Address  netip.Addr `placeholder:"IP" help:"Address that tokens were issued to. Needs one of --grant, --client, --user, --session, --jti, --ancestor, --request, --since."`
+	Since    string     `placeholder:"TIME" help:"From this time on (RFC 3339), or this long ago: 90m."`
+	Until    string     `placeholder:"TIME" help:"Before this time, or this long ago."`
 }
 
 func (f auditFilter) query(now time.Time) (url.Values, error) {
@@ -70,6 +72,7 @@ func (f auditFilter) query(now time.Time) (url.Values, error) {
 	set("grant", f.Grant)
 	set("session", f.Session)
 	set("jti", f.JTI)
+	set("ancestor", f.Ancestor)
 	set("kid", f.KID)
 	set("actor", f.Actor)
 	set("request", f.Request)
@@ -265,6 +268,7 @@ func printEvent(w io.Writer, asJSON bool, line []byte) error {
 		{"grant", e.Grant},
 		{"session", e.Session},
 		{"jti", e.JTI},
+		{"parent", e.Parent},
 		{"kid", e.KID},
 		{"request", e.Request},
 		{"data", string(e.Event.Data)},

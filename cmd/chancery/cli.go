@@ -23,6 +23,7 @@ type cli struct {
 	Token  tokenCmd  `cmd:"" group:"administer" help:"Say whether a token was active, and why."`
 	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
 	Replay replayCmd `cmd:"" group:"administer" help:"Fold the log again, up to a moment of the past."`
+	Revoke revokeCmd `cmd:"" group:"administer" help:"End what was issued: to a client, a user or an address, by a key, in a time."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`

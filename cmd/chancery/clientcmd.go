@@ -19,6 +19,7 @@ type clientCmd struct {
 	Update  clientUpdateCmd  `cmd:"" help:"Change what is given of a client's settings."`
 	Disable clientDisableCmd `cmd:"" help:"Stop a client. Everything issued to it dies."`
 	Enable  clientEnableCmd  `cmd:"" help:"Let a client start again. What it held stays dead."`
+	CutOff  clientCutOffCmd  `cmd:"" help:"End everything issued to a client, which may ask for tokens again at once."`
 	Secret  secretCmd        `cmd:"" help:"Add and drop secrets; two may be valid at once."`
 }
 
@@ -127,4 +128,14 @@ type clientEnableCmd struct {
 // Run enables the client.
 func (c *clientEnableCmd) Run(ctx context.Context, t terminal) error {
 	return c.report(ctx, t, "enabled", "clients", c.ID, "enable")
+}
+
+type clientCutOffCmd struct {
+	adminCall
+	ID string `arg:"" name:"client-id" help:"Id of the client."`
+}
+
+// Run cuts the client off.
+func (c *clientCutOffCmd) Run(ctx context.Context, t terminal) error {
+	return c.report(ctx, t, "cut off", "clients", c.ID, "cut-off")
 }

@@ -231,18 +231,17 @@ func (c *auditExportLogCmd) Run(ctx context.Context, t terminal) error {
 		if len(c.Stream) > 0 && !slices.Contains(c.Stream, of.Stream) {
 			continue
 		}
-		p := newProgress(t.err, "export "+of.Stream, of.Size)
+		p := newCounter(t.err, "export "+of.Stream, of.Size)
 		for first := uint64(1); first <= of.Size; first += archive.SegmentSize {
 			last := min(first+archive.SegmentSize-1, of.Size)
 			err := c.sealed(ctx, of.Stream, first, last, func(from io.Reader) error { return dir.Copy(from, known) })
 			if err != nil {
-				return errors.Join(err, p.end())
+				p.end()
+				return err
 			}
-			p.at(last)
+			p.reached(last)
 		}
-		if err := p.end(); err != nil {
-			return err
-		}
+		p.end()
 	}
 	return nil
 }

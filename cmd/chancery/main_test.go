@@ -8,9 +8,9 @@ import (
 func TestHelp(t *testing.T) {
 	commands := []string{
 		"", "serve", "api", "projector", "client", "client create", "client list", "client show", "client update",
-		"client disable", "client enable", "client secret", "client secret add", "client secret drop",
+		"client disable", "client enable", "client cut-off", "client secret", "client secret add", "client secret drop",
 		"user disable", "user enable", "user cut-off", "grant show", "grant revoke", "audit list", "audit tail", "audit show",
-		"audit export", "status", "login", "logout", "version",
+		"audit export", "audit lineage", "revoke", "status", "login", "logout", "version",
 	}
 	for _, command := range commands {
 		out, errs, status := chancery(t, append(strings.Fields(command), "--help")...)

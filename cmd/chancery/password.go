@@ -28,7 +28,7 @@ func (t terminal) readPassword(prompt string) (string, error) {
 }
 
 func (t terminal) typed(prompt string) (string, error) {
-	if file, ok := t.in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+	if file, ok := t.in.(*os.File); ok && isTerminal(file) {
 		_, _ = fmt.Fprint(t.err, prompt)
 		text, err := term.ReadPassword(int(file.Fd()))
 		_, _ = fmt.Fprintln(t.err) // the Enter was not shown either

@@ -12,78 +12,91 @@ import (
 
 const (
 	// progressPause is between two states of a line on a terminal, and
-	// progressLines between two lines elsewhere.
-	progressPause = 200 * time.Millisecond
-	progressLines = 10 * time.Second
-	progressWidth = 30
+	// progressEvery between two lines elsewhere.
+	progressPause = 100 * time.Millisecond
+	progressEvery = 5 * time.Second
+	barWidth      = 30
 )
 
-// progress tells how far something long has come: on a terminal a line that
-// moves, elsewhere a line from time to time.
+// progress tells how far something long has come: on a terminal by one line that
+// changes, elsewhere by a line from time to time. Whoever cannot read it misses
+// nothing.
 type progress struct {
 	to       io.Writer
-	what     string
-	total    uint64
 	terminal bool
-	started  time.Time
-	told     time.Time
-	done     uint64
+	// last is what was told last, and open says that it is not a line yet.
+	last string
+	open bool
+	at   time.Time
 }
 
-func newProgress(to io.Writer, what string, total uint64) *progress {
-	f, ok := to.(*os.File)
-	now := time.Now()
-	return &progress{
-		to: to, what: what, total: total, started: now, told: now,
-		terminal: ok && term.IsTerminal(int(f.Fd())), //nolint:gosec // a file's number
-	}
+func newProgress(to io.Writer) *progress { return &progress{to: to, terminal: isTerminal(to)} }
+
+func isTerminal(of any) bool {
+	file, ok := of.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// at says that so much is done.
-func (p *progress) at(done uint64) {
-	p.done = done
-	pause := progressLines
-	if p.terminal {
-		pause = progressPause
-	}
-	if time.Since(p.told) < pause {
+// tell tells how it is now.
+func (p *progress) tell(text string) {
+	if text = printable(text); text == p.last {
 		return
 	}
-	p.told = time.Now()
-	_ = p.line() // whoever does not see it misses nothing
+	p.last, p.open = text, true
+	switch {
+	case p.terminal && time.Since(p.at) >= progressPause:
+		p.at = time.Now()
+		_, _ = fmt.Fprint(p.to, "\r\x1b[K"+text)
+	case !p.terminal && time.Since(p.at) >= progressEvery:
+		p.end()
+	}
 }
 
-// end says how it ended.
-func (p *progress) end() error {
-	err := p.line()
+// end leaves the line.
+func (p *progress) end() {
+	if !p.open {
+		return
+	}
+	p.open, p.at = false, time.Now()
+	text := p.last
 	if p.terminal {
-		_, err = fmt.Fprintln(p.to)
+		text = "\r\x1b[K" + text
 	}
-	return err
+	_, _ = fmt.Fprintln(p.to, text)
 }
 
-func (p *progress) line() error {
-	rate := float64(p.done) / max(time.Since(p.started).Seconds(), 0.001)
-	share := 1.0
-	if p.total > 0 {
-		share = min(1, float64(p.done)/float64(p.total))
+// bar is full when all is done.
+func bar(done, total uint64) string {
+	full := barWidth
+	if total > 0 {
+		full = int(min(done, total) * barWidth / total) //nolint:gosec // at most the width
 	}
-	text := fmt.Sprintf("%s: %d of %d (%.0f%%), %.0f/s", p.what, p.done, p.total, 100*share, rate)
-	if left := p.left(rate); left > 0 {
-		text += ", " + left.String() + " left"
-	}
-	if !p.terminal {
-		_, err := fmt.Fprintln(p.to, text)
-		return err
-	}
-	full := int(share * progressWidth)
-	_, err := fmt.Fprintf(p.to, "\r[%s%s] %s\x1b[K", strings.Repeat("#", full), strings.Repeat(".", progressWidth-full), text)
-	return err
+	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", barWidth-full) + "]"
 }
 
-func (p *progress) left(rate float64) time.Duration {
-	if p.done == 0 || p.done >= p.total {
-		return 0
+// A counter is the progress of something whose size is known.
+type counter struct {
+	*progress
+
+	what    string
+	total   uint64
+	started time.Time
+}
+
+func newCounter(to io.Writer, what string, total uint64) *counter {
+	return &counter{newProgress(to), what, total, time.Now()}
+}
+
+// reached says that so much is done.
+func (c *counter) reached(done uint64) {
+	if c.terminal && done < c.total && time.Since(c.at) < progressPause {
+		return // it is called for every event
 	}
-	return time.Duration(float64(p.total-p.done) / rate * float64(time.Second)).Round(time.Second)
+	speed := float64(done) / max(time.Since(c.started).Seconds(), 0.001)
+	text := fmt.Sprintf("%s %s %d/%d, %.0f/s", bar(done, c.total), c.what, done, c.total, speed)
+	if done > 0 && done < c.total {
+		left := time.Duration(float64(c.total-done) / speed * float64(time.Second))
+		text += ", " + left.Round(time.Second).String() + " left"
+	}
+	c.tell(text)
 }

@@ -156,9 +156,10 @@ func (c *replayCmd) replay(ctx context.Context, t terminal, dir string, s replay
 	if until.Seq > 0 {
 		total = min(total, until.Seq)
 	}
-	p := newProgress(t.err, "replay "+s.stream, total)
-	r, err := projector.Replay(ctx, dir, events.Realm(c.Realm), s.stream, until, source, p.at)
-	return r, errors.Join(err, p.end())
+	p := newCounter(t.err, "replay "+s.stream, total)
+	r, err := projector.Replay(ctx, dir, events.Realm(c.Realm), s.stream, until, source, p.reached)
+	p.end()
+	return r, err
 }
 
 // print tells what was true.

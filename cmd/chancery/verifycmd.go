@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -108,13 +107,14 @@ func (c *auditVerifyCmd) online(ctx context.Context, t terminal, want archive.Ex
 		if len(c.Stream) > 0 && !slices.Contains(c.Stream, of.Stream) {
 			continue
 		}
-		p := newProgress(t.err, "verify "+of.Stream, of.Size)
+		p := newCounter(t.err, "verify "+of.Stream, of.Size)
 		var v archive.Verified
 		err := c.sealed(ctx, of.Stream, 1, 0, func(from io.Reader) error {
-			v, err = archive.Verify(from, want, p.at)
+			v, err = archive.Verify(from, want, p.reached)
 			return err
 		})
-		if err = errors.Join(err, p.end()); err != nil {
+		p.end()
+		if err != nil {
 			return reports, err
 		}
 		reports = append(reports, v.Report())

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,10 @@ type Audit struct {
 	// about.
 	JTI string `json:"jti,omitempty"`
 	KID string `json:"kid,omitempty"`
+	// Expires is when the access token expires, in Unix seconds, where the event
+	// issued one, and Parent the jti of the one that it was exchanged for.
+	Expires int64  `json:"exp,omitempty"`
+	Parent  string `json:"parent,omitempty"`
 	// Origin is the keyed hash of the address that asked, as the event has it.
 	Origin string `json:"origin,omitempty"`
 }
@@ -107,7 +112,9 @@ func (a *Audit) ofGrant(f events.Fact) bool {
 	return true
 }
 
-func (a *Audit) issued(i events.Issuance) { a.JTI, a.KID, a.Origin = i.JTI, i.KID, i.Origin }
+func (a *Audit) issued(i events.Issuance) {
+	a.JTI, a.KID, a.Origin, a.Expires = i.JTI, i.KID, i.Origin, i.Expires
+}
 
 // ofToken fills in what an event on a token outside a grant's rotation says.
 func (a *Audit) ofToken(f events.Fact) bool {
@@ -116,7 +123,7 @@ func (a *Audit) ofToken(f events.Fact) bool {
 		a.accessToken(f)
 	case events.TokenExchanged:
 		a.accessToken(f.AccessTokenIssued)
-		a.Grant, a.User = idText(f.Grant), f.User
+		a.Grant, a.User, a.Parent = idText(f.Grant), f.User, parent(f.Chain)
 		if a.User == "" && !f.Grant.IsZero() {
 			a.User = f.Subject
 		}
@@ -129,7 +136,7 @@ func (a *Audit) ofToken(f events.Fact) bool {
 }
 
 func (a *Audit) accessToken(f events.AccessTokenIssued) {
-	a.Client, a.JTI, a.KID, a.Origin = f.Client, f.JTI, f.KID, f.Origin
+	a.Client, a.JTI, a.KID, a.Origin, a.Expires = f.Client, f.JTI, f.KID, f.Origin, f.Expires
 }
 
 // ofOthers fills in what a partition's other events say.
@@ -166,6 +173,8 @@ func (a *Audit) ofRegistry(f events.Fact) bool {
 	switch f := f.(type) {
 	case events.UserCutOff:
 		a.Reason = f.Reason
+	case events.ClientCutOff:
+		a.Reason = f.Reason
 	case events.ClientRegistered, events.ClientUpdated, events.ClientDisabled, events.ClientEnabled,
 		events.ClientSecretAdded, events.ClientSecretDropped,
 		events.UserRegistered, events.UserDisabled, events.UserEnabled, events.UserDeleted, events.UserErased,
@@ -175,6 +184,22 @@ func (a *Audit) ofRegistry(f events.Fact) bool {
 		return false
 	}
 	return true
+}
+
+// Ancestors are the jtis of all tokens that r's was made from, in no order and
+// once each: subject tokens and actor tokens, at any depth.
+func Ancestors(r events.Recorded) []string {
+	f, ok := r.Fact.(events.TokenExchanged)
+	if !ok {
+		return nil
+	}
+	var jtis []string
+	for _, a := range f.Chain {
+		if !slices.Contains(jtis, a.JTI) {
+			jtis = append(jtis, a.JTI)
+		}
+	}
+	return jtis
 }
 
 // Within fills in what the event that opened a's grant says and a's own does

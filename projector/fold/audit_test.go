@@ -2,6 +2,7 @@ package fold_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,19 +24,20 @@ func audited() map[string]struct {
 	const realm = events.DefaultRealm
 	grant := events.NewGrantID(0, [16]byte{0, 1})
 	session := events.NewGrantID(0, [16]byte{0, 2})
-	issuance := events.Issuance{Generation: 2, JTI: "j", KID: "k", Origin: "o"}
-	token := events.AccessTokenIssued{JTI: "j", Client: "svc", Subject: "svc", KID: "k", Origin: "o"}
+	issuance := events.Issuance{Generation: 2, JTI: "j", KID: "k", Origin: "o", Expires: 9}
+	token := events.AccessTokenIssued{JTI: "j", Client: "svc", Subject: "svc", KID: "k", Origin: "o", Expires: 9}
 	told := events.LogoutOutcome{Session: session, Client: "web", User: "alice", Attempts: 3}
 	ofGrant, ofClient, ofUser := realm.GrantSubject(grant), realm.ClientSubject("web"), realm.UserSubject("alice")
 	consent, key, revoked := realm.ConsentSubject("alice", "web"), realm.KeySubject("k"), realm.RevokedSubject(0)
 	client, user, both, kid := fold.Audit{Client: "web"}, fold.Audit{User: "alice"}, fold.Audit{User: "alice", Client: "web"}, fold.Audit{KID: "k"}
-	issued := fold.Audit{Grant: grant.String(), JTI: "j", KID: "k", Origin: "o"}
+	issued := fold.Audit{Grant: grant.String(), JTI: "j", KID: "k", Origin: "o", Expires: 9}
+	chain := []events.Ancestor{{JTI: "root"}, {JTI: "actor", Actor: &events.ActorToken{}}, {JTI: "middle"}, {JTI: "actor", Actor: &events.ActorToken{}}}
 	return map[string]row{
 		"grant.opened.v1": {
 			ofGrant,
 			events.GrantOpened{Client: "web", User: "alice", Session: session, Issued: &issuance, Pairwise: "p"},
 			fold.Audit{
-				Client: "web", User: "alice", Session: session.String(), Grant: grant.String(), JTI: "j", KID: "k", Origin: "o",
+				Client: "web", User: "alice", Session: session.String(), Grant: grant.String(), JTI: "j", KID: "k", Origin: "o", Expires: 9,
 			},
 		},
 		"code.redeemed.v1":          {ofGrant, events.CodeRedeemed{Issuance: issuance}, issued},
@@ -63,11 +65,11 @@ func audited() map[string]struct {
 			events.LogoutFailed{LogoutOutcome: told},
 			fold.Audit{Outcome: fold.OutcomeFailed, Session: session.String(), Client: "web", User: "alice"},
 		},
-		"access_token.issued.v1": {realm.IssuedSubject(0, "svc"), token, fold.Audit{Client: "svc", JTI: "j", KID: "k", Origin: "o"}},
+		"access_token.issued.v1": {realm.IssuedSubject(0, "svc"), token, fold.Audit{Client: "svc", JTI: "j", KID: "k", Origin: "o", Expires: 9}},
 		"token.exchanged.v1": {
 			realm.IssuedSubject(0, "svc"),
-			events.TokenExchanged{AccessTokenIssued: events.AccessTokenIssued{JTI: "j", Client: "svc", Subject: "alice", KID: "k"}, Grant: grant},
-			fold.Audit{Client: "svc", JTI: "j", KID: "k", Grant: grant.String(), User: "alice"},
+			events.TokenExchanged{AccessTokenIssued: events.AccessTokenIssued{JTI: "j", Client: "svc", Subject: "alice", KID: "k"}, Grant: grant, Chain: chain},
+			fold.Audit{Client: "svc", JTI: "j", KID: "k", Grant: grant.String(), User: "alice", Parent: "middle"},
 		},
 		"access_token.revoked.v1": {revoked, events.AccessTokenRevoked{JTI: "j", Client: "web"}, fold.Audit{JTI: "j", Client: "web"}},
 		"request.refused.v1": {
@@ -80,6 +82,7 @@ func audited() map[string]struct {
 		"client.updated.v1":        {ofClient, events.ClientUpdated{}, client},
 		"client.disabled.v1":       {ofClient, events.ClientDisabled{}, client},
 		"client.enabled.v1":        {ofClient, events.ClientEnabled{}, client},
+		"client.cut_off.v1":        {ofClient, events.ClientCutOff{Reason: events.ReasonAdminRequest}, fold.Audit{Client: "web", Reason: events.ReasonAdminRequest}},
 		"client.secret_added.v1":   {ofClient, events.ClientSecretAdded{ID: "s", Hash: "h"}, client},
 		"client.secret_dropped.v1": {ofClient, events.ClientSecretDropped{ID: "s"}, client},
 		"user.registered.v1":       {ofUser, events.UserRegistered{}, user},
@@ -122,6 +125,19 @@ func TestEveryTypeIsAudited(t *testing.T) {
 	}
 	if len(rows) != len(events.Types()) {
 		t.Errorf("%d rows for %d types", len(rows), len(events.Types()))
+	}
+}
+
+// TestAncestors are all that a token was made from, once each.
+func TestAncestors(t *testing.T) {
+	for typ, row := range audited() {
+		var want []string
+		if typ == "token.exchanged.v1" {
+			want = []string{"root", "actor", "middle"}
+		}
+		if got := fold.Ancestors(events.Recorded{Event: events.Event{Fact: row.fact}}); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", typ, got)
+		}
 	}
 }
 

@@ -16,8 +16,8 @@ type Client struct {
 	events.ClientSettings
 	Secrets  []events.ClientSecretAdded `json:"secrets,omitempty"`
 	Disabled bool                       `json:"disabled,omitempty"`
-	// Epoch is raised by every disable. What was issued under an older one is
-	// dead.
+	// Epoch is raised by every disable and cut-off. What was issued under an older
+	// one is dead.
 	Epoch     uint64    `json:"epoch"`
 	OriginKey string    `json:"origin_key,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
@@ -58,6 +58,8 @@ func (c Client) Apply(r events.Recorded) (Client, error) {
 			return c, poison(r, "not disabled")
 		}
 		c.Disabled = false
+	case events.ClientCutOff:
+		c.Epoch++
 	case events.ClientSecretAdded:
 		if c.secretIndex(f.ID) >= 0 {
 			return c, poison(r, "secret id used twice")
@@ -84,7 +86,7 @@ func (c Client) secretIndex(id string) int {
 type User struct {
 	ID  string `json:"id"`
 	Seq uint64 `json:"seq"`
-	// Disabled and Epoch are as for a Client; a cut-off raises the epoch too.
+	// Disabled and Epoch are as for a Client.
 	Disabled bool `json:"disabled,omitempty"`
 	// Deleted is for good. Who is deleted is disabled too.
 	Deleted bool `json:"deleted,omitempty"`

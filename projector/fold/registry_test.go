@@ -172,6 +172,7 @@ func TestRegistryPoison(t *testing.T) {
 		"client registered twice":    client(registered(), registered()),
 		"client disabled twice":      client(registered(), events.ClientDisabled{}, events.ClientDisabled{}),
 		"client enabled while on":    client(registered(), events.ClientEnabled{}),
+		"client cut off, not there":  client(events.ClientCutOff{}),
 		"secret id used twice":       client(registered(), secret("1"), secret("1")),
 		"first secret's id again":    client(withSecret("1"), secret("1")),
 		"secret dropped twice":       client(registered(), secret("1"), events.ClientSecretDropped{ID: "1"}, events.ClientSecretDropped{ID: "1"}),
