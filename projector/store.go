@@ -181,11 +181,12 @@ func (s *store) read(ctx context.Context, what, key string) ([]byte, error) {
 // committed stays. Closing again does nothing.
 func (s *store) close() (err error) {
 	s.reading.Lock()
-	defer s.reading.Unlock()
-	if s.closed {
+	again := s.closed
+	s.closed = true
+	s.reading.Unlock()
+	if again {
 		return nil
 	}
-	s.closed = true
 	if s.reader != nil {
 		err = s.reader.Close()
 	}
