@@ -79,6 +79,7 @@ func Shapes() map[string]reflect.Type {
 		"AuditPage":     reflect.TypeFor[auditPage](),
 		"AuditEvent":    reflect.TypeFor[auditView](),
 		"Status":        reflect.TypeFor[statusView](),
+		"Projection":    reflect.TypeFor[projectionView](),
 	}
 }
 

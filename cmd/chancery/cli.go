@@ -23,6 +23,8 @@ type cli struct {
 	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
+	Projection projectionCmd `cmd:"" group:"administer" help:"Rebuild read models beside the live ones, compare and switch."`
+
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
 	Logout logoutCmd `cmd:"" group:"person" help:"Sign out again: revoke the tokens and delete them."`
 

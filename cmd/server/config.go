@@ -76,10 +76,16 @@ type Log struct {
 	AcceptDataLoss bool   `help:"Start although the servers do not sync before they acknowledge, or cannot be asked. A power cut may then lose acknowledged events: revocations too."`
 }
 
+// AdminKeys are the ways to give the admin key. A projector needs no other, and
+// answers nothing but health without one.
+type AdminKeys struct {
+	AdminKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of the admin API. Default of serve: made once and kept in DATA/admin-key. Prefer --admin-key-file: arguments are seen by everybody on the machine."`
+	AdminKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the admin key."`
+}
+
 // Keys are the secrets a process is given. None of them ever enters NATS.
 type Keys struct {
-	AdminKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of the admin API. Default: made once and kept in DATA/admin-key. Prefer --admin-key-file: arguments are seen by everybody on the machine."`
-	AdminKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the admin key."`
+	AdminKeys
 
 	KeyEncryptionKeys     secret.Secret `secret:"" placeholder:"LINES" help:"Key-encryption keys, one id:base64url line each, the last one active. Default with the embedded log: made once and kept in DATA/key-encryption-keys."`
 	KeyEncryptionKeysFile string        `type:"path" placeholder:"FILE" help:"File that holds the key-encryption keys."`
