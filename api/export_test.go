@@ -80,6 +80,8 @@ func Shapes() map[string]reflect.Type {
 		"AuditEvent":    reflect.TypeFor[auditView](),
 		"Status":        reflect.TypeFor[statusView](),
 		"Projection":    reflect.TypeFor[projectionView](),
+
+		"ProjectionSlot": reflect.TypeFor[slotView](),
 	}
 }
 

@@ -107,12 +107,14 @@ func (p *projection) compare(limit int) error {
 	d := Diff{Began: time.Now(), Running: true}
 	p.set(func() { p.diff = new(d) })
 	p.done.Go(func() {
-		defer p.operation.Unlock()
 		d.Err = p.compareNow(p.running, &d, limit)
 		if d.Running, d.Ended = false, time.Now(); d.Err == nil && !d.Same {
 			p.logger.Error("read models differ", "model", p.name(), "position", d.Position, "rows", d.Differences)
 		}
-		p.set(func() { p.diff = new(d) })
+		p.set(func() {
+			p.diff = new(d)
+			p.operation.Unlock() // before anybody sees that it is over
+		})
 	})
 	return nil
 }

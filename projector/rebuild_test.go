@@ -59,15 +59,6 @@ func compared(t testing.TB, l *Local, model string) Diff {
 		d = *projectionOf(t, l, model).Diff
 		return !d.Running
 	})
-	// The operation ends right behind it.
-	embeddedtest.Eventually(t, "the comparison is over", func() bool {
-		p := must(l.projection(model))
-		free := p.operation.TryLock()
-		if free {
-			p.operation.Unlock()
-		}
-		return free
-	})
 	return d
 }
 
