@@ -18,6 +18,7 @@ import (
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
 )
 
@@ -165,15 +166,16 @@ func rebuildWhole(t *testing.T, r *apitest.Replica, model string) {
 func TestRebuildUnderLoad(t *testing.T) {
 	t.Parallel()
 	const turns = 3
-	turn := 100 * time.Millisecond
+	turn, grants := 100*time.Millisecond, 0
 	if text := os.Getenv(loadTime); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		turn = d / (2 * turns)
+		turn, grants = d/(2*turns), 60_000
 	}
 	r := apitest.Single(t, apitest.Options{Partitions: 2})
+	openGrants(t, r, grants)
 	l := startSteadyLoad(t, r)
 	models := r.Local.Projections()
 	var without, with []time.Duration
@@ -191,6 +193,34 @@ func TestRebuildUnderLoad(t *testing.T) {
 	l.tell(fmt.Sprintf("during %d rebuilds", rebuilds), with)
 	r.WaitFolded(t)
 	wantFreshReplay(t, r)
+}
+
+// openGrants appends the openings of grants to both partitions, so that a rebuild
+// takes its time.
+func openGrants(t *testing.T, r *apitest.Replica, n int) {
+	t.Helper()
+	const at = 200 // once, so that they are committed together
+	var running sync.WaitGroup
+	for w := range at {
+		running.Go(func() {
+			for i := w; i < n; i += at {
+				id := events.NewGrantID(events.Partition(i%2), [16]byte{1, byte(i >> 16), byte(i >> 8), byte(i)})
+				_, err := r.Log.Append(t.Context(), eventlog.Unit{Event: events.Event{
+					ID: id.String(), Source: apitest.Issuer, Time: time.Now(), Subject: events.DefaultRealm.GrantSubject(id),
+					Fact: events.GrantOpened{
+						Client: "demo-web", User: fmt.Sprint("user-", i%1000), Scope: []string{"read"}, Expires: time.Now().Add(time.Hour).Unix(),
+						Code: &events.Code{MACKey: 1},
+					},
+				}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	r.WaitFolded(t)
 }
 
 // wantFreshReplay compares what was switched to with what a new projector folds.

@@ -24,13 +24,14 @@ type brake struct {
 const maxPart = 500
 
 // limit has no more than so many events folded in a second, 0 for no limit. They
-// are folded ten times a second, or one by one: a part is one transaction.
+// are folded fifty times a second, or one by one: each part is one transaction, and
+// short enough for requests that wait for the core.
 func (b *brake) limit(perSecond int) {
 	if perSecond == 0 {
 		b.limiter.Store(nil)
 		return
 	}
-	b.limiter.Store(rate.NewLimiter(rate.Limit(perSecond), min(maxPart, max(1, perSecond/10))))
+	b.limiter.Store(rate.NewLimiter(rate.Limit(perSecond), min(maxPart, max(1, perSecond/50))))
 }
 
 // rate is the limit, 0 if there is none.

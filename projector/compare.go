@@ -16,7 +16,7 @@ import (
 const MaxDifferences = 20
 
 // compareChunk is how many rows are compared before the next look at the limit.
-const compareChunk = 500
+const compareChunk = 200
 
 // A Difference is a row that two read models do not have alike.
 type Difference struct {

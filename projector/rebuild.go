@@ -14,9 +14,10 @@ import (
 const (
 	// DefaultRebuildRate is how many events a second are folded into a new read
 	// model unless the operator says otherwise, and DefaultDiffRate how many rows
-	// are compared: both are a fraction of what one core can do.
+	// are compared. Both take about a fifth of a core; and the former is twice what
+	// a partition is given at most, so that it catches up.
 	DefaultRebuildRate = 5000
-	DefaultDiffRate    = 20000
+	DefaultDiffRate    = 10000
 	// meeting is how long two read models may take to come to one position.
 	meeting = 10 * time.Second
 )

@@ -104,7 +104,7 @@ func watchRebuild(ctx context.Context, t terminal, a *adminClient, model string)
 type projectionDiffCmd struct {
 	adminCall
 	models
-	Rate *int `placeholder:"N" help:"Most rows to compare in a second, 0 for no limit. Default: 20000."`
+	Rate *int `placeholder:"N" help:"Most rows to compare in a second, 0 for no limit. Default: 10000."`
 }
 
 // Help is the detail of chancery projection diff --help.
