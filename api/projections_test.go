@@ -172,7 +172,7 @@ func TestRebuildUnderLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		turn, grants = d/(2*turns), 60_000
+		turn, grants = d/(2*turns), 30_000
 	}
 	r := apitest.Single(t, apitest.Options{Partitions: 2})
 	openGrants(t, r, grants)

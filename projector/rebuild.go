@@ -13,11 +13,12 @@ import (
 
 const (
 	// DefaultRebuildRate is how many events a second are folded into a new read
-	// model unless the operator says otherwise, and DefaultDiffRate how many rows
-	// are compared. Both take about a fifth of a core; and the former is twice what
-	// a partition is given at most, so that it catches up.
-	DefaultRebuildRate = 5000
-	DefaultDiffRate    = 10000
+	// model unless the operator says otherwise: a tenth of a core or so. A partition
+	// that is given more all the time needs another.
+	DefaultRebuildRate = 2000
+	// DefaultDiffRate is how many rows a second are compared. It is higher, because
+	// the files grow for as long as that takes.
+	DefaultDiffRate = 10000
 	// meeting is how long two read models may take to come to one position.
 	meeting = 10 * time.Second
 )

@@ -51,7 +51,7 @@ func (c *projectionStatusCmd) Run(ctx context.Context, t terminal) error {
 type projectionRebuildCmd struct {
 	adminCall
 	models
-	Rate *int `placeholder:"N" help:"Most events to fold in a second, 0 for no limit. Default: 5000, which leaves the issuing of tokens alone."`
+	Rate *int `placeholder:"N" help:"Most events to fold in a second, 0 for no limit. Default: 2000, which leaves the issuing of tokens alone."`
 }
 
 // Help is the detail of chancery projection rebuild --help.
