@@ -77,6 +77,9 @@ func (p *projection) rebuild(ctx context.Context, limit int) error {
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", p.name(), err)
 	}
+	if err := s.writer.unsynced(ctx); err != nil {
+		return errors.Join(fmt.Errorf("rebuild %s: %w", p.name(), err), s.close())
+	}
 	w := p.newWorker(n, s)
 	w.beside.Store(true)
 	w.brake.limit(limit)
@@ -246,13 +249,12 @@ func (p *projection) swap(ctx context.Context, force bool) error {
 	return nil
 }
 
-// settle has what was folded so far survive a power cut, which it otherwise need
-// not: a live file that is lost is built again, and not read until then.
+// settle has what was folded so far survive a power cut, which before it need not:
+// a live file that is damaged is built again, and not read until then.
 func (w *worker) settle(ctx context.Context) error {
 	w.brake.folding.Lock()
 	defer w.brake.folding.Unlock()
-	_, err := w.store.Load().writer.conn.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
-	return err
+	return w.store.Load().writer.synced(ctx)
 }
 
 // drop stops the worker beside the live one and deletes its file.

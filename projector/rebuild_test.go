@@ -165,11 +165,23 @@ func TestSwitchIsKept(t *testing.T) {
 	waitPosition(t, l, seq)
 	rebuilt(t, l, stream)
 	compared(t, l, stream)
+	synchronous := func(w *worker) (n int) {
+		if err := w.store.Load().writer.conn.QueryRowContext(t.Context(), `PRAGMA synchronous`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := synchronous(must(l.projection(stream)).beside); n != 0 {
+		t.Errorf("what is built is synced: %d", n)
+	}
 	// There and back again and there: they remain the same.
 	for range 3 {
 		if err := l.Switch(t.Context(), stream, false); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if n := synchronous(must(l.projection(stream)).live.Load()); n != 1 {
+		t.Errorf("what is live is not synced: %d", n)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
