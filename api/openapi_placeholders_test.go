@@ -139,7 +139,8 @@ func (p *placeholders) make(name string) {
 			return len(listed) > 0
 		})
 	case "model", "built_model", "compared_model", "switched_model":
-		p.known[name] = p.projection(name)
+		p.known[name] = "MAIN_EVENTS_0"
+		p.rebuildFor(name, p.known[name])
 	case "disabled_username":
 		wantOK(t, r.Admin(t, http.MethodPost, "/users/"+p.newUser(p.get("username"))+"/disable", nil))
 		p.known[name] = p.get("username")
@@ -177,26 +178,24 @@ func (p *placeholders) beginAuthorization() {
 	p.known["browser"], _, _ = strings.Cut(a.Header.Get("Set-Cookie"), ";")
 }
 
-// projection is a read model that was rebuilt as far as the name says.
-func (p *placeholders) projection(name string) string {
+// rebuildFor rebuilds a read model as far as the name of a placeholder says.
+func (p *placeholders) rebuildFor(name, model string) {
 	t, r := p.t, p.r
 	t.Helper()
-	const model = "MAIN_EVENTS_0"
 	embeddedtest.Eventually(t, "nothing is beside it", func() bool {
 		return operate(t, r, model, "drop", nil).Text("error_description") == "nothing is built beside the live read model: rebuild first"
 	})
 	if name == "model" {
-		return model
+		return
 	}
 	operate(t, r, model, "rebuild", map[string]any{"rate": 0})
 	projectionIs(t, r, model, "built", func(p any) bool { return member(p, "beside", "state") == "built" })
 	if name == "built_model" {
-		return model
+		return
 	}
 	operate(t, r, model, "diff", nil)
 	projectionIs(t, r, model, "compared", func(p any) bool { return member(p, "diff", "same") == true })
 	if name == "switched_model" {
 		wantOK(t, operate(t, r, model, "switch", nil))
 	}
-	return model
 }

@@ -76,7 +76,7 @@ func (c *comparison) compare(ctx context.Context, table string, a, b *tableReade
 	}
 	moreB, err := b.next()
 	for err == nil && (moreA || moreB) {
-		order := 0
+		var order int
 		switch {
 		case !moreA:
 			order = 1

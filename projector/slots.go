@@ -104,11 +104,11 @@ func (s slots) writeMarker(n slot) (err error) {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(unnamed, s.marker()); err != nil {
+	if err := os.Rename(unnamed, s.marker()); err != nil { //nolint:gosec // the operator's directory
 		return err
 	}
 	// The names of the marker and of the file that it means.
-	dir, err := os.Open(s.dir) //nolint:gosec // the operator's directory
+	dir, err := os.Open(s.dir)
 	if err != nil {
 		return err
 	}

@@ -76,21 +76,26 @@ type tableReader struct {
 }
 
 func (s *snapshot) table(ctx context.Context, h hash.Hash, table string) (*tableReader, error) {
-	rows, err := s.tx.QueryContext(ctx, `SELECT * FROM `+table+` ORDER BY 1, 2`) //nolint:gosec,rowserrcheck,sqlclosecheck // a table of the model; next tells, and the reader's owner closes
+	rows, err := s.tx.QueryContext(ctx, `SELECT * FROM `+table+` ORDER BY 1, 2`) //nolint:gosec,rowserrcheck // a table of the model; next tells
 	if err != nil {
 		return nil, err
 	}
-	columns, err := rows.Columns()
+	t := &tableReader{rows: rows, hash: h}
+	t.field(table)
+	return t, nil
+}
+
+// prepare makes room for a row.
+func (t *tableReader) prepare() error {
+	columns, err := t.rows.Columns()
 	if err != nil {
-		_ = rows.Close() // the error before it says more
-		return nil, err
+		return err
 	}
-	t := &tableReader{rows: rows, hash: h, values: make([]any, len(columns)), into: make([]any, len(columns))}
+	t.values, t.into = make([]any, len(columns)), make([]any, len(columns))
 	for i := range t.values {
 		t.into[i] = &t.values[i]
 	}
-	t.field(table)
-	return t, nil
+	return nil
 }
 
 // next reads and hashes a row. It is false, with the error if there is one, when
@@ -98,6 +103,11 @@ func (s *snapshot) table(ctx context.Context, h hash.Hash, table string) (*table
 func (t *tableReader) next() (bool, error) {
 	if !t.rows.Next() {
 		return false, t.rows.Err()
+	}
+	if t.values == nil {
+		if err := t.prepare(); err != nil {
+			return false, err
+		}
 	}
 	if err := t.rows.Scan(t.into...); err != nil {
 		return false, err
