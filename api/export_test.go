@@ -80,6 +80,9 @@ func Shapes() map[string]reflect.Type {
 		"AuditEvent":    reflect.TypeFor[auditView](),
 		"Status":        reflect.TypeFor[statusView](),
 		"Explanation":   reflect.TypeFor[authority.Explanation](),
+		"Projection":    reflect.TypeFor[projectionView](),
+
+		"ProjectionSlot": reflect.TypeFor[slotView](),
 	}
 }
 

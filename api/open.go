@@ -32,6 +32,8 @@ type Parts struct {
 	Settings config.Settings
 	Log      *eventlog.Log
 	Reader   projector.Reader
+	// Local is the read models of this process, nil where it has none.
+	Local *projector.Local
 	// KeyRing holds the key-encryption keys.
 	KeyRing *secret.Ring
 	// AdminKey is the bearer token of the admin listener.

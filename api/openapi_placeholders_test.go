@@ -147,6 +147,9 @@ func (p *placeholders) make(name string) {
 			return strings.Contains(string(listed.Body), stream)
 		})
 		p.known[name] = stream
+	case "model", "built_model", "compared_model", "switched_model":
+		p.known[name] = "MAIN_EVENTS_0"
+		p.rebuildFor(name, p.known[name])
 	case "disabled_username":
 		wantOK(t, r.Admin(t, http.MethodPost, "/users/"+p.newUser(p.get("username"))+"/disable", nil))
 		p.known[name] = p.get("username")
@@ -182,4 +185,26 @@ func (p *placeholders) beginAuthorization() {
 	}
 	p.known["pending"] = next.Query().Get("request")
 	p.known["browser"], _, _ = strings.Cut(a.Header.Get("Set-Cookie"), ";")
+}
+
+// rebuildFor rebuilds a read model as far as the name of a placeholder says.
+func (p *placeholders) rebuildFor(name, model string) {
+	t, r := p.t, p.r
+	t.Helper()
+	embeddedtest.Eventually(t, "nothing is beside it", func() bool {
+		return operate(t, r, model, "drop", nil).Text("error_description") == "nothing is built beside the live read model: rebuild first"
+	})
+	if name == "model" {
+		return
+	}
+	operate(t, r, model, "rebuild", map[string]any{"rate": 0})
+	projectionIs(t, r, model, "built", func(p any) bool { return member(p, "beside", "state") == "built" })
+	if name == "built_model" {
+		return
+	}
+	operate(t, r, model, "diff", nil)
+	projectionIs(t, r, model, "compared", func(p any) bool { return member(p, "diff", "same") == true })
+	if name == "switched_model" {
+		wantOK(t, operate(t, r, model, "switch", nil))
+	}
 }

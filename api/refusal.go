@@ -25,6 +25,15 @@ const (
 	wrongMethod          rules.Reason = "wrong_method"
 	adminKeyRequired     rules.Reason = "admin_key_required"
 
+	// About read models.
+	noReadModels      rules.Reason = "no_read_models"
+	noSuchModel       rules.Reason = "no_such_read_model"
+	nothingBeside     rules.Reason = "nothing_beside"
+	besideInTheWay    rules.Reason = "beside_in_the_way"
+	besideBehind      rules.Reason = "beside_behind"
+	besideNotCompared rules.Reason = "beside_not_compared"
+	modelBusy         rules.Reason = "read_model_busy"
+
 	forgedForm               rules.Reason = "forged_form"
 	registrationClosed       rules.Reason = "registration_closed"
 	requestNotSupported      rules.Reason = "request_not_supported"
@@ -86,6 +95,14 @@ var answers = map[rules.Reason]answer{
 	wrongMethod:      {http.StatusMethodNotAllowed, codeInvalidRequest, http.StatusMethodNotAllowed, "0", "the method is not allowed here"},
 	adminKeyRequired: {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "the admin key is required as bearer token"},
 	bearerRequired:   {http.StatusUnauthorized, codeInvalidToken, http.StatusUnauthorized, "002-016", "an access token is required in the Authorization header"},
+
+	noReadModels:      {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "this process has no read models: ask the admin address of a projector"},
+	noSuchModel:       {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is no such read model"},
+	nothingBeside:     {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "nothing is built beside the live read model: rebuild first"},
+	besideInTheWay:    {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "what was live before, or has stopped, is still there: drop it first"},
+	besideBehind:      {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "what is built has not caught up"},
+	besideNotCompared: {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "no comparison has found both to be the same: compare them, or force it"},
+	modelBusy:         {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "the read model is being compared, switched or dropped"},
 
 	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
 	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},

@@ -76,7 +76,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	e.GET("/health/live", s.live)
 	e.GET("/health/ready", s.ready)
 
-	admin := newSection(e, "/admin/v1", s.in(oauthDialect), noStore, s.requireAdmin)
+	admin := s.adminSection(e)
 	admin.add(http.MethodGet, "/clients", s.listClients)
 	admin.add(http.MethodPost, "/clients", s.createClient)
 	admin.add(http.MethodGet, "/clients/:id", s.showClient)
@@ -114,6 +114,11 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/revocations", s.beginRevocation)
 	admin.add(http.MethodGet, "/revocations/:id", s.showRevocation)
 	admin.add(http.MethodGet, "/status", s.status)
+	s.projectionRoutes(admin)
+}
+
+func (s *Server) adminSection(e *echo.Echo) section {
+	return newSection(e, "/admin/v1", s.in(oauthDialect), noStore, s.requireAdmin)
 }
 
 // A section is a group of routes behind the same middleware.

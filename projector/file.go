@@ -23,13 +23,12 @@ import (
 // version or of another stream. It is deleted and built again.
 var errDisposable = errors.New("read model is not usable")
 
-// openStore opens the read model of a stream in dir, an empty one if there is
+// openStore opens the read model of a stream in a file, an empty one if there is
 // none or the one there is of no use.
-func openStore(ctx context.Context, dir, stream string, m model, logger *slog.Logger) (*store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator's directory
+func openStore(ctx context.Context, path, stream string, m model, logger *slog.Logger) (*store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // the operator's directory
 		return nil, fmt.Errorf("open read model of %s: %w", stream, err)
 	}
-	path := filepath.Join(dir, stream+m.suffix+".db")
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 { //nolint:gosec // the operator's directory
 		// What may still lie beside it belongs to a file that is gone.
 		if err := removeFile(path); err != nil {

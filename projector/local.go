@@ -32,19 +32,23 @@ type LocalConfig struct {
 	NoAudit bool
 }
 
-// Local is the projector: a worker for every partition and for the registry,
-// and reads of what they have folded. It is safe for concurrent use.
+// Local is the projector: a read model of every partition and of the registry,
+// each with a worker that folds it, and reads of them. It is safe for concurrent
+// use.
 type Local struct {
-	realm   events.Realm
-	logger  *slog.Logger
-	workers []*worker
-	// trees are beside workers, each of the same stream, and audits, if there are
-	// any, too.
-	trees  []*worker
-	audits []*worker
-	places map[place]*worker
-	stop   context.CancelFunc
-	done   sync.WaitGroup
+	realm events.Realm
+	cfg   LocalConfig
+	// projections are the states. Trees are beside them, each of the same stream,
+	// and audits, if there are any, too.
+	projections []*projection
+	trees       []*projection
+	audits      []*projection
+	places      map[place]*projection
+	// running ends when the projector is closed.
+	running context.Context
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	closing sync.Once
 	states
 }
 
@@ -57,85 +61,74 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Local{realm: log.Realm(), logger: cfg.Logger, places: map[place]*worker{}}
+	l := &Local{realm: log.Realm(), cfg: cfg, places: map[place]*projection{}}
+	l.running, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	l.states = states{l}
-	for _, p := range log.Partitions() {
-		w, err := l.open(ctx, log, log.Realm().PartitionStream(p), partitionModel(), cfg)
-		if err != nil {
-			return nil, errors.Join(err, l.closeStores())
-		}
-		l.places[partitionPlace(p)] = w
-	}
-	w, err := l.open(ctx, log, log.Realm().RegistryStream(), registryModel(), cfg)
-	if err != nil {
+	if err := l.open(ctx, log); err != nil {
+		l.stop()
 		return nil, errors.Join(err, l.closeStores())
 	}
-	l.places[registryPlace] = w
-	if l.trees, err = l.openBeside(ctx, log, cfg, treeModel(), treePlace); err != nil {
-		return nil, errors.Join(err, l.closeStores())
-	}
-	if !cfg.NoAudit {
-		if l.audits, err = l.openBeside(ctx, log, cfg, auditModel(), auditPlace); err != nil {
-			return nil, errors.Join(err, l.closeStores())
-		}
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stop = stop
-	for _, w := range l.all() {
-		l.done.Go(func() { w.run(running) })
+	for _, p := range l.all() {
+		p.start(p.live.Load()) //nolint:contextcheck // it runs until Close
 	}
 	return l, nil
 }
 
-// openBeside opens a further model of every stream. What was opened is in the
-// result also with an error.
-func (l *Local) openBeside(ctx context.Context, log *eventlog.Log, cfg LocalConfig, m model, at func(stream string) place) (opened []*worker, err error) {
-	for _, of := range l.workers {
-		w, err := newWorker(ctx, log, of.stream, m, cfg)
-		if err != nil {
-			return opened, err
+// open opens every read model.
+func (l *Local) open(ctx context.Context, log *eventlog.Log) error {
+	for _, n := range log.Partitions() {
+		if err := l.add(ctx, log, &l.projections, log.Realm().PartitionStream(n), partitionModel(), partitionPlace(n)); err != nil {
+			return err
 		}
-		opened = append(opened, w)
-		l.places[at(of.stream)] = w
 	}
-	return opened, nil
+	if err := l.add(ctx, log, &l.projections, log.Realm().RegistryStream(), registryModel(), registryPlace); err != nil {
+		return err
+	}
+	for _, of := range l.projections {
+		if err := l.add(ctx, log, &l.trees, of.stream, treeModel(), treePlace(of.stream)); err != nil {
+			return err
+		}
+		if l.cfg.NoAudit {
+			continue
+		}
+		if err := l.add(ctx, log, &l.audits, of.stream, auditModel(), auditPlace(of.stream)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// all are the workers of every model.
-func (l *Local) all() []*worker { return slices.Concat(l.workers, l.trees, l.audits) }
-
-func (l *Local) open(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
-	w, err := newWorker(ctx, log, stream, m, cfg)
-	if err == nil {
-		l.workers = append(l.workers, w)
-	}
-	return w, err
-}
-
-func newWorker(ctx context.Context, log *eventlog.Log, stream string, m model, cfg LocalConfig) (*worker, error) {
-	w := &worker{
-		log: log, stream: stream, logger: cfg.Logger, gate: cfg.Gate, accept: cfg.Accept[stream],
-		open: func(ctx context.Context) (*store, error) { return openStore(ctx, cfg.Dir, stream, m, cfg.Logger) },
-	}
-	s, err := w.open(ctx)
+// add opens a read model of a stream, to be read at a place.
+func (l *Local) add(ctx context.Context, log *eventlog.Log, to *[]*projection, stream string, m model, at place) error {
+	p, err := l.openProjection(ctx, log, stream, m)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w.store.Store(s)
-	return w, nil
+	*to = append(*to, p)
+	l.places[at] = p
+	return nil
 }
 
-// Close stops the workers and closes the files.
+// all are the read models of all kinds.
+func (l *Local) all() []*projection { return slices.Concat(l.projections, l.trees, l.audits) }
+
+// Close stops the workers and closes the files. What is being built beside a live
+// read model is given up.
 func (l *Local) Close() error {
 	l.stop()
+	l.closing.Do(func() {
+		for _, p := range l.all() {
+			p.operation.Lock() // and never unlocked: nothing begins any more
+		}
+	})
 	l.done.Wait()
 	return l.closeStores()
 }
 
 func (l *Local) closeStores() error {
 	var err error
-	for _, w := range l.all() {
-		err = errors.Join(err, w.store.Load().close())
+	for _, p := range l.all() {
+		err = errors.Join(err, p.close())
 	}
 	return err
 }
@@ -145,21 +138,11 @@ func (l *Local) read(ctx context.Context, at place, what, key string) ([]byte, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w, ok := l.places[at]
+	p, ok := l.places[at]
 	if !ok {
 		return nil, fmt.Errorf("%w: no partition %s", ErrUnavailable, at)
 	}
-	s, err := w.serving()
-	if err != nil {
-		return nil, err
-	}
-	// A read takes microseconds. Watching ctx for that long costs more.
-	state, err := s.read(context.WithoutCancel(ctx), what, key)
-	if err != nil {
-		w.unreadable(s, err)
-		return nil, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)
-	}
-	return state, nil
+	return p.read(ctx, what, key)
 }
 
 // Oldest is when the oldest grant, session or token of a partition began of which
@@ -176,22 +159,30 @@ func (l *Local) Oldest(ctx context.Context, p events.Partition) (time.Time, erro
 // Wait waits until the states of every stream, not their audit, have caught up with the head it had when its
 // worker started. It returns ErrUnavailable if one has stopped.
 func (l *Local) Wait(ctx context.Context) error {
-	for _, w := range l.workers {
-		if err := w.waitServing(ctx); err != nil {
-			return fmt.Errorf("wait for %s: %w", w.stream, err)
+	for _, p := range l.projections {
+		if err := p.wait(ctx); err != nil {
+			return fmt.Errorf("wait for %s: %w", p.stream, err)
 		}
 	}
 	return nil
 }
 
-// StateHash is the canonical hash of all rows of a read model, as Status
-// audit, and the position it is of. Two read models at one position have the same. It reads
-// every row.
+// StateHash is the canonical hash of all rows of a live read model, as Status
+// names it, and the position it is of. Two read models at one position have the
+// same. It reads every row.
 func (l *Local) StateHash(ctx context.Context, model string) (events.Hash, uint64, error) {
-	for _, w := range l.all() {
-		if w.modelName() == model {
-			return w.store.Load().stateHash(ctx)
+	p, err := l.projection(model)
+	if err != nil {
+		return events.Hash{}, 0, err
+	}
+	return p.live.Load().store.Load().stateHash(ctx)
+}
+
+func (l *Local) projection(model string) (*projection, error) {
+	for _, p := range l.all() {
+		if p.name() == model {
+			return p, nil
 		}
 	}
-	return events.Hash{}, 0, fmt.Errorf("no read model %.64q", model)
+	return nil, fmt.Errorf("%w: %.64q", ErrNoModel, model)
 }

@@ -3,6 +3,7 @@ package projector
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -200,7 +201,7 @@ func openTest(t testing.TB, dir string) *store {
 
 func openTestAs(t testing.TB, m model, dir string) *store {
 	t.Helper()
-	s, err := openStore(t.Context(), dir, "MAIN_EVENTS_0", m, quiet())
+	s, err := openStore(t.Context(), filepath.Join(dir, "MAIN_EVENTS_0"+m.suffix+".db"), "MAIN_EVENTS_0", m, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,10 +170,14 @@ func TestProjectorServesOnlyWhenCaughtUp(t *testing.T) {
 func TestAnotherProjectorAnswers(t *testing.T) {
 	t.Parallel()
 	stops := map[string]func(*Local, *Service, *embeddedtest.Proxy){
-		"closed":        func(l *Local, s *Service, _ *embeddedtest.Proxy) { s.Close(); _ = l.Close() },
-		"poisoned":      func(l *Local, _ *Service, _ *embeddedtest.Proxy) { l.places["0"].stop(errors.New("poison")) },
-		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) { _ = l.places["0"].store.Load().reader.Close() },
-		"cut off":       func(_ *Local, _ *Service, p *embeddedtest.Proxy) { p.Cut() },
+		"closed": func(l *Local, s *Service, _ *embeddedtest.Proxy) { s.Close(); _ = l.Close() },
+		"poisoned": func(l *Local, _ *Service, _ *embeddedtest.Proxy) {
+			l.places["0"].live.Load().stop(errors.New("poison"))
+		},
+		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) {
+			_ = l.places["0"].live.Load().store.Load().reader.Close()
+		},
+		"cut off": func(_ *Local, _ *Service, p *embeddedtest.Proxy) { p.Cut() },
 	}
 	for name, stop := range stops {
 		t.Run(name, func(t *testing.T) {

@@ -49,8 +49,8 @@ type Service struct {
 func Serve(nc *nats.Conn, local *Local) *Service {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Service{stop: stop}
-	for at, w := range local.places {
-		ps := &placeService{nc: nc, local: local, worker: w, at: at, logger: local.logger}
+	for at, p := range local.places {
+		ps := &placeService{nc: nc, local: local, projection: p, at: at, logger: local.cfg.Logger}
 		s.done.Go(func() { ps.run(ctx) })
 	}
 	return s
@@ -62,27 +62,28 @@ func (s *Service) Close() {
 	s.done.Wait()
 }
 
-// placeService is the service of one stream while it may be read.
+// placeService is the service of one stream while it may be read, whichever of
+// its files is live.
 type placeService struct {
-	nc     *nats.Conn
-	local  *Local
-	worker *worker
-	at     place
-	logger *slog.Logger
+	nc         *nats.Conn
+	local      *Local
+	projection *projection
+	at         place
+	logger     *slog.Logger
 	// running is nil while the stream is not registered.
 	running micro.Service
 }
 
-// run registers and deregisters as the worker comes and goes.
+// run registers and deregisters as the read model comes and goes.
 func (s *placeService) run(ctx context.Context) {
 	defer s.deregister()
 	for {
-		changed := s.worker.changed.next()
-		_, err := s.worker.serving()
+		changed := s.projection.changed.next()
+		_, _, err := s.projection.serving()
 		switch {
 		case err == nil && s.running == nil:
 			if err := s.register(); err != nil { //nolint:contextcheck // what has arrived is answered, whatever ends
-				s.logger.Error("cannot serve reads", "stream", s.worker.stream, "reason", err)
+				s.logger.Error("cannot serve reads", "stream", s.projection.stream, "reason", err)
 				if !wait(ctx, pause) {
 					return
 				}
@@ -107,14 +108,14 @@ func (s *placeService) register() error {
 		Metadata:    map[string]string{"realm": string(s.local.realm), "partition": string(s.at)},
 	})
 	if err != nil {
-		return fmt.Errorf("register reads of %s: %w", s.worker.stream, err)
+		return fmt.Errorf("register reads of %s: %w", s.projection.stream, err)
 	}
 	s.running = running
-	for _, what := range s.worker.store.Load().model.names() {
+	for _, what := range s.projection.model.names() {
 		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.realm, s.at, what)))
 		if err != nil {
 			s.deregister()
-			return fmt.Errorf("register reads of %s in %s: %w", what, s.worker.stream, err)
+			return fmt.Errorf("register reads of %s in %s: %w", what, s.projection.stream, err)
 		}
 	}
 	return nil
@@ -125,7 +126,7 @@ func (s *placeService) deregister() {
 		return
 	}
 	if err := s.running.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		s.logger.Warn("reads were not deregistered in order", "stream", s.worker.stream, "reason", err)
+		s.logger.Warn("reads were not deregistered in order", "stream", s.projection.stream, "reason", err)
 	}
 	s.running = nil
 }
@@ -154,6 +155,6 @@ func (s *placeService) answer(req micro.Request, what string) {
 
 func (s *placeService) replied(err error) {
 	if err != nil {
-		s.logger.Warn("reply to a read was not sent", "stream", s.worker.stream, "reason", err)
+		s.logger.Warn("reply to a read was not sent", "stream", s.projection.stream, "reason", err)
 	}
 }

@@ -1,7 +1,6 @@
 package projector
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -29,7 +28,7 @@ type Status struct {
 }
 
 // Status is that of every stream's states, the registry last.
-func (l *Local) Status() []Status { return statuses(l.workers) }
+func (l *Local) Status() []Status { return statuses(l.projections) }
 
 // TreeStatus is that of every stream's tree.
 func (l *Local) TreeStatus() []Status { return statuses(l.trees) }
@@ -37,10 +36,10 @@ func (l *Local) TreeStatus() []Status { return statuses(l.trees) }
 // AuditStatus is that of every stream's audit, if there is one.
 func (l *Local) AuditStatus() []Status { return statuses(l.audits) }
 
-func statuses(workers []*worker) []Status {
-	all := make([]Status, len(workers))
-	for i, w := range workers {
-		all[i] = w.status()
+func statuses(of []*projection) []Status {
+	all := make([]Status, len(of))
+	for i, p := range of {
+		all[i] = p.live.Load().status()
 	}
 	return all
 }
@@ -60,21 +59,6 @@ func (w *worker) status() Status {
 		s.Lag = max(0, w.head.Time.Sub(at.clock))
 	}
 	return s
-}
-
-func (w *worker) waitServing(ctx context.Context) error {
-	for {
-		changed := w.changed.next()
-		_, err := w.serving()
-		if err == nil || w.hasStopped() {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 func (w *worker) hasStopped() bool {

@@ -29,8 +29,14 @@ type store struct {
 	reader  *sql.DB              // a pool that cannot write
 	reads   map[string]*sql.Stmt // by the names of model.reads
 	at      atomic.Pointer[position]
-	closed  sync.Once
+	// reading is held by everybody who reads a state, and closed is set when the
+	// last of them is done.
+	reading sync.RWMutex
+	closed  bool
 }
+
+// errClosed is returned for a read of a store that is not there any more.
+var errClosed = errors.New("read model is closed")
 
 // A model is the tables of one kind of file and the fold that fills them.
 type model struct {
@@ -184,6 +190,11 @@ func (s *store) bind(ctx context.Context, created time.Time) error {
 
 // read reads a state as JSON. It is nil if there is no row.
 func (s *store) read(ctx context.Context, what, key string) ([]byte, error) {
+	s.reading.RLock()
+	defer s.reading.RUnlock()
+	if s.closed {
+		return nil, errClosed
+	}
 	if q, ok := s.model.queries[what]; ok {
 		return q(ctx, s.reader, key)
 	}
@@ -199,16 +210,20 @@ func (s *store) read(ctx context.Context, what, key string) ([]byte, error) {
 	return state, err
 }
 
-// close ends reading and writing. What was committed stays. Closing again does
-// nothing.
+// close ends reading and writing, when the reads in flight are done. What was
+// committed stays. Closing again does nothing.
 func (s *store) close() (err error) {
-	s.closed.Do(func() {
-		if s.reader != nil {
-			err = s.reader.Close()
-		}
-		// The writer last: SQLite tidies up with the last connection, and only
-		// one that may write can.
-		err = errors.Join(err, s.writer.close())
-	})
-	return err
+	s.reading.Lock()
+	again := s.closed
+	s.closed = true
+	s.reading.Unlock()
+	if again {
+		return nil
+	}
+	if s.reader != nil {
+		err = s.reader.Close()
+	}
+	// The writer last: SQLite tidies up with the last connection, and only
+	// one that may write can.
+	return errors.Join(err, s.writer.close())
 }

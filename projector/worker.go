@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,18 +42,29 @@ type worker struct {
 	// open opens the store, again after a file turned out to be damaged.
 	open func(context.Context) (*store, error)
 
-	store   atomic.Pointer[store]
-	changed signal
 	// accept is up to where another log than the one that was folded is accepted,
 	// once. It is run's.
 	accept uint64
+	store  atomic.Pointer[store]
+	// slot is where the store is, and beside says that it is not the live one:
+	// what happens to it is nobody's business but the operator's.
+	slot   slot
+	beside atomic.Bool
+	// changed is of all workers of the read model.
+	changed *signal
+	brake   brake
+	// end ends the worker, and done is closed when it has.
+	end  context.CancelFunc
+	done chan struct{}
 	// shorter is since when the log has been shorter than the position. It
 	// belongs to whoever looks at the head: start, then watch.
 	shorter time.Time
 
-	mu   sync.Mutex
-	head eventlog.Head
+	mu    sync.Mutex
+	head  eventlog.Head
+	meter meter
 	// target is the head seen at start. Before it is reached nothing is served.
+	// Beside the live one it moves with the head until it is reached.
 	target   uint64
 	caughtUp bool
 	// arrived is when the last batch was folded, or the following began.
@@ -78,7 +90,9 @@ func (w *worker) run(ctx context.Context) {
 			w.accept = 0
 			w.reopen(ctx, fmt.Errorf("%w: its log was lost, which is accepted: %w", errDisposable, err))
 		case errors.Is(err, errDiverged), errors.Is(err, eventlog.ErrGap), errors.Is(err, eventlog.ErrRewritten):
-			w.log.FailPartition(w.stream, err)
+			if !w.beside.Load() {
+				w.log.FailPartition(w.stream, err)
+			}
 			w.stop(err)
 			return
 		case disposable(err), errors.Is(err, errUnreadable):
@@ -92,7 +106,7 @@ func (w *worker) run(ctx context.Context) {
 
 // stop gives up, for a reason that does not pass.
 func (w *worker) stop(err error) {
-	w.logger.Error("projector stopped", "stream", w.stream, "position", w.store.Load().position().seq, "reason", err)
+	w.logger.Error("projector stopped", "stream", w.stream, "slot", int(w.slot), "position", w.store.Load().position().seq, "reason", err)
 	w.set(func() { w.err, w.stopped = err, true })
 }
 
@@ -223,6 +237,10 @@ func (w *worker) look(ctx context.Context) (eventlog.Head, error) {
 		if w.caughtUp && head.Seq == at.seq {
 			w.err = nil
 		}
+		if w.beside.Load() && !w.caughtUp {
+			w.target = max(w.target, head.Seq)
+		}
+		w.meter.sample(time.Now(), at.seq, head.Seq)
 	})
 	if err := s.bind(ctx, head.Created); err != nil {
 		return head, err
@@ -247,22 +265,69 @@ func (w *worker) checkLength(head eventlog.Head, position uint64) error {
 	return fmt.Errorf("sequence %d was folded and the log ends at %d: %w", position, head.Seq, errDiverged)
 }
 
-// fold folds a batch and says how far it came.
+// fold folds a batch, as fast as it may.
 func (w *worker) fold(ctx context.Context, batch []eventlog.Entry) error {
 	if w.gate != nil {
 		if err := w.gate(ctx, w.stream); err != nil {
 			return err
 		}
 	}
+	for len(batch) > 0 {
+		n, err := w.part(ctx, len(batch))
+		if err != nil {
+			return err
+		}
+		released := w.changed.next()
+		if n, err = w.foldPart(ctx, batch[:n]); err != nil {
+			return err
+		}
+		if batch = batch[n:]; n > 0 {
+			continue
+		}
+		select {
+		case <-released:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// part waits until some of n events may be folded. The limit is for building:
+// what was built must keep up.
+func (w *worker) part(ctx context.Context, n int) (int, error) {
+	w.mu.Lock()
+	building := w.beside.Load() && !w.caughtUp
+	w.mu.Unlock()
+	if !building {
+		return n, nil
+	}
+	return w.brake.part(ctx, n)
+}
+
+// foldPart folds of a batch what is not held back, and says how much that is and
+// how far it came.
+func (w *worker) foldPart(ctx context.Context, batch []eventlog.Entry) (int, error) {
+	w.brake.folding.Lock()
+	defer w.brake.folding.Unlock()
+	if w.brake.held {
+		n := slices.IndexFunc(batch, func(e eventlog.Entry) bool { return e.Seq > w.brake.end })
+		if n >= 0 {
+			batch = batch[:n]
+		}
+	}
+	if len(batch) == 0 {
+		return 0, nil
+	}
 	s := w.store.Load()
 	if err := s.fold(ctx, batch); err != nil {
-		return err
+		return 0, err
 	}
 	w.set(func() {
 		w.err, w.arrived = nil, time.Now()
 		w.caughtUp = w.caughtUp || s.position().seq >= w.target
 	})
-	return nil
+	return len(batch), nil
 }
 
 // serving is the store, if it may be read.

@@ -35,6 +35,28 @@ func (w *writer) transact(ctx context.Context, do func() error) error {
 	return nil
 }
 
+// unsynced has nothing synced to the disk, until synced. A power cut may then leave
+// a damaged file: it is for one that would be deleted anyway.
+func (w *writer) unsynced(ctx context.Context) error {
+	_, err := w.conn.ExecContext(ctx, `PRAGMA synchronous = OFF`)
+	return err
+}
+
+// synced syncs what is there, and from now on what SQLite has to.
+func (w *writer) synced(ctx context.Context) error {
+	for _, do := range []string{
+		`PRAGMA synchronous = NORMAL`,
+		// A checkpoint syncs the whole file, if there is anything to move into it.
+		`UPDATE meta SET position = position`,
+		`PRAGMA wal_checkpoint(PASSIVE)`,
+	} {
+		if _, err := w.conn.ExecContext(ctx, do); err != nil {
+			return fmt.Errorf("sync: %w", err)
+		}
+	}
+	return nil
+}
+
 // exec runs a statement that is prepared once for the life of the writer.
 func (w *writer) exec(ctx context.Context, query string, args ...any) error {
 	stmt, err := w.statement(ctx, query) //nolint:sqlclosecheck // closed with the writer

@@ -107,7 +107,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 		o.Settings(&settings)
 	}
 	r.Server, err = api.Open(ctx, api.Parts{
-		Settings: settings, Log: log, Reader: reader, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
+		Settings: settings, Log: log, Reader: reader, Local: r.Local, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
 		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
 		Newest: keeper.Newest,
 	})

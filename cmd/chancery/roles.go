@@ -77,9 +77,10 @@ func (c *apiCmd) Run(ctx context.Context, call *kong.Context, set *settings, t t
 type projectorCmd struct {
 	process
 
-	Admin server.Admin `embed:"" group:"listeners"`
-	Data  server.Data  `embed:"" group:"log"`
-	Log   server.Log   `embed:"" group:"log"`
+	Admin server.Admin     `embed:"" group:"listeners"`
+	Data  server.Data      `embed:"" group:"log"`
+	Log   server.Log       `embed:"" group:"log"`
+	Keys  server.AdminKeys `embed:"" group:"keys"`
 
 	Evidence server.Evidence `embed:"" group:"evidence"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
@@ -89,15 +90,19 @@ type projectorCmd struct {
 func (*projectorCmd) Help() string {
 	return `A projector folds the log into SQLite files under --data, which can be deleted at any time, and answers the reads of API replicas over NATS. Any number of projectors share the reads.
 
+With an admin key its read models can be rebuilt ("chancery projection"); without one its admin listener answers health alone.
+
 Example:
 
-    chancery projector --nats-url nats://n1:4222 --replicas 3 --data /var/lib/chancery`
+    chancery projector --nats-url nats://n1:4222 --replicas 3 --data /var/lib/chancery \
+        --admin-key-file /run/secrets/admin-key`
 }
 
 // Run serves until ctx ends.
 func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
 	return c.run(ctx, call, set, t, server.Config{
-		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log, Evidence: c.Evidence, Archive: c.Archive,
+		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: server.Keys{AdminKeys: c.Keys},
+		Evidence: c.Evidence, Archive: c.Archive,
 	})
 }
 

@@ -117,7 +117,7 @@ func checkServers(list string) error {
 
 func (c Config) checkKeys() error {
 	k := c.Keys
-	noAdmin := k.AdminKey.IsZero() && k.AdminKeyFile == ""
+	noAdmin := !c.hasAdminKey()
 	noKeys := k.KeyEncryptionKeys.IsZero() && k.KeyEncryptionKeysFile == ""
 	var p problems
 	p.add(!k.AdminKey.IsZero() && k.AdminKeyFile != "",

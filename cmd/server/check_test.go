@@ -24,7 +24,7 @@ func replica() Config {
 	c := defaults(API)
 	c.Log.NATSURL = "nats://n1:4222,tls://n2:4222"
 	c.Log.Replicas = 3
-	c.Keys = Keys{AdminKeyFile: "admin-key", KeyEncryptionKeysFile: "keys"}
+	c.Keys = Keys{AdminKeys: AdminKeys{AdminKeyFile: "admin-key"}, KeyEncryptionKeysFile: "keys"}
 	return c
 }
 

@@ -96,10 +96,16 @@ type Archive struct {
 	ForgetAfter time.Duration `default:"0" help:"How long the log keeps what is sealed and in force no more, 48h at least; 0 is for ever."`
 }
 
+// AdminKeys are the ways to give the admin key. A projector needs no other, and
+// answers nothing but health without one.
+type AdminKeys struct {
+	AdminKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of the admin API. Default of serve: made once and kept in DATA/admin-key. Prefer --admin-key-file: arguments are seen by everybody on the machine."`
+	AdminKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the admin key."`
+}
+
 // Keys are the secrets a process is given. None of them ever enters NATS.
 type Keys struct {
-	AdminKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of the admin API. Default: made once and kept in DATA/admin-key. Prefer --admin-key-file: arguments are seen by everybody on the machine."`
-	AdminKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the admin key."`
+	AdminKeys
 
 	KeyEncryptionKeys     secret.Secret `secret:"" placeholder:"LINES" help:"Key-encryption keys, one id:base64url line each, the last one active. Default with the embedded log: made once and kept in DATA/key-encryption-keys."`
 	KeyEncryptionKeysFile string        `type:"path" placeholder:"FILE" help:"File that holds the key-encryption keys."`

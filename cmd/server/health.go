@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 )
 
@@ -18,6 +19,8 @@ type health struct {
 	check func(context.Context) error
 	// next answers everything once it is there.
 	next http.Handler
+	// admin answers what is below /admin/v1 where there is no next.
+	admin http.Handler
 }
 
 var (
@@ -43,6 +46,13 @@ func (h *health) handOver(next http.Handler) {
 	h.next = next
 }
 
+// admit lets h answer what is below /admin/v1.
+func (h *health) admit(admin http.Handler) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.admin = admin
+}
+
 // ready says what keeps the process from serving, or nil.
 func (h *health) ready(ctx context.Context) error {
 	h.mu.Lock()
@@ -56,11 +66,13 @@ func (h *health) ready(ctx context.Context) error {
 
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	next := h.next
+	next, admin := h.next, h.admin
 	h.mu.Unlock()
 	switch {
 	case next != nil:
 		next.ServeHTTP(w, r)
+	case admin != nil && strings.HasPrefix(r.URL.Path, "/admin/v1/"):
+		admin.ServeHTTP(w, r)
 	case r.Method != http.MethodGet:
 		http.Error(w, "not here", http.StatusNotFound)
 	case r.URL.Path == "/health/live":

@@ -19,6 +19,9 @@ const (
 	modelsDir    = "read-models"
 )
 
+// hasAdminKey reports whether a key was given. A process without an API makes none.
+func (c Config) hasAdminKey() bool { return !c.Keys.AdminKey.IsZero() || c.Keys.AdminKeyFile != "" }
+
 // adminKey is the key as given, from its file, or from the data directory,
 // where it is made if there is none.
 func (c Config) adminKey() (secret.Secret, error) {

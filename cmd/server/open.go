@@ -18,9 +18,22 @@ func (s *Server) open(ctx context.Context) error {
 	if s.cfg.Role == Projector {
 		service := projector.Serve(s.nc, s.local) //nolint:contextcheck // it ends with Close
 		s.onClose("the reads", closing(service.Close))
-		return nil
+		return s.openProjections()
 	}
 	return s.openAPI(ctx)
+}
+
+// openProjections lets operators rebuild read models, if they have given a key.
+func (s *Server) openProjections() error {
+	if !s.cfg.hasAdminKey() {
+		return nil
+	}
+	key, err := s.cfg.adminKey()
+	if err != nil {
+		return err
+	}
+	s.health.admit(api.Projections(api.Parts{Local: s.local, AdminKey: key, Logger: s.logger}))
+	return nil
 }
 
 func (s *Server) openAPI(ctx context.Context) error {
@@ -43,6 +56,7 @@ func (s *Server) openAPI(ctx context.Context) error {
 		Settings:  s.cfg.Settings,
 		Log:       s.eventLog,
 		Reader:    s.reader,
+		Local:     s.local,
 		KeyRing:   ring,
 		AdminKey:  adminKey,
 		Passwords: s.cfg.Passwords,

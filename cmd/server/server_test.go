@@ -209,6 +209,35 @@ func TestReplicaAndProjector(t *testing.T) {
 	if status, _ := get(t, folding.AdminURL()+"/admin/v1/clients", noKey); status != http.StatusNotFound {
 		t.Errorf("clients of a projector: %d", status)
 	}
+	key := replicaOn(node).Keys.AdminKey
+	if status, body := get(t, folding.AdminURL()+"/admin/v1/projections", key); status != http.StatusNotFound {
+		t.Errorf("read models of a projector that was given no key: %d %s", status, body)
+	}
+	if status, body := get(t, replica.AdminURL()+"/admin/v1/projections", key); status != http.StatusNotFound || !strings.Contains(body, "ask the admin address of a projector") {
+		t.Errorf("read models of an API replica: %d %s", status, body)
+	}
+}
+
+// TestProjectorWithAnAdminKey answers health to everybody, about read models to who
+// has the key, and nothing else.
+func TestProjectorWithAnAdminKey(t *testing.T) {
+	c := projectorOn(embeddedtest.Single(t), t.TempDir())
+	c.Keys.AdminKey = secret.New("the-admin-key")
+	s := start(t, c)
+	for path, test := range map[string]struct {
+		key    secret.Secret
+		status int
+	}{
+		"/health/live":           {noKey, http.StatusOK},
+		"/admin/v1/projections":  {c.Keys.AdminKey, http.StatusOK},
+		"/admin/v1/projections/": {noKey, http.StatusUnauthorized},
+		"/admin/v1/clients":      {c.Keys.AdminKey, http.StatusNotFound},
+		"/":                      {c.Keys.AdminKey, http.StatusNotFound},
+	} {
+		if status, body := get(t, s.AdminURL()+path, test.key); status != test.status {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
 }
 
 func TestUnknownDurabilityIsRefused(t *testing.T) {
