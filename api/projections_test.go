@@ -15,6 +15,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api"
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
@@ -340,5 +341,23 @@ func TestProjectionsWithoutAnAPI(t *testing.T) {
 		if a := (request{method: http.MethodGet, path: test.path, header: test.header}.send(t, server.URL)); a.Status != test.status {
 			t.Errorf("%s: %d %s", what, a.Status, a.Body)
 		}
+	}
+}
+
+// modelRefusals are those about read models. TestProjectionsAreRefused, TestProjectionsWithoutAnAPI and
+// the examples of openapi.yaml have the requests that need more than one.
+func modelRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
+	t.Helper()
+	operates := func(model, what string) func() apitest.Answer {
+		return func() apitest.Answer { return r.Admin(t, http.MethodPost, "/projections/"+model+"/"+what, nil) }
+	}
+	return map[rules.Reason]told{
+		"no_read_models":      {404, "not_found", 404, "003-061", "", nil, nil, ""},
+		"no_such_read_model":  {404, "not_found", 404, "003-061", "", operates(planted, "rebuild"), nil, ""},
+		"nothing_beside":      {409, "conflict", 422, "0", "", operates("MAIN_REGISTRY", "drop"), nil, ""},
+		"beside_in_the_way":   {409, "conflict", 422, "0", "", nil, nil, ""},
+		"beside_behind":       {409, "conflict", 422, "0", "", nil, nil, ""},
+		"beside_not_compared": {409, "conflict", 422, "0", "", nil, nil, ""},
+		"read_model_busy":     {409, "conflict", 422, "0", "", nil, nil, ""},
 	}
 }
