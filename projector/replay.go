@@ -72,7 +72,8 @@ func Replay(
 	if stream == realm.RegistryStream() {
 		m = registryModel()
 	}
-	s, err := openStore(ctx, dir, stream, m, slog.New(slog.DiscardHandler))
+	path := filepath.Join(dir, stream+".db")
+	s, err := openStore(ctx, path, stream, m, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return r, err
 	}
@@ -89,7 +90,7 @@ func Replay(
 	at := s.position()
 	r = Replayed{
 		Stream: stream, Position: at.seq, Time: at.clock, Hash: at.hash,
-		File: filepath.Join(dir, filepath.Base(s.path)), Rows: map[string]int{},
+		File: path, Rows: map[string]int{},
 	}
 	for _, table := range m.tables {
 		if r.Rows[table], err = s.count(ctx, table); err != nil {
