@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -32,6 +33,9 @@ const MaxLine = 4 << 20
 
 // ErrDamaged is returned for a segment that cannot be read as one.
 var ErrDamaged = errors.New("segment is damaged")
+
+// streamName is what a stream may be called.
+var streamName = regexp.MustCompile(`^[A-Z0-9_-]+$`)
 
 // format is that of headers and lines.
 const format = "chancery-log-1"
@@ -85,6 +89,9 @@ func (h Header) ranges(size uint64) (left, right tree.Range, err error) {
 func (h Header) check() error {
 	if h.Format != format || h.First < 1 || h.Last < h.First || h.Last > 1<<62 {
 		return fmt.Errorf("%w: no header of %s", ErrDamaged, format)
+	}
+	if !streamName.MatchString(h.Stream) { // it becomes the name of a directory
+		return fmt.Errorf("%w: no name of a stream", ErrDamaged)
 	}
 	return nil
 }

@@ -199,6 +199,7 @@ func TestVerifyForged(t *testing.T) {
 	}
 	for name, change := range map[string][2]string{
 		"another stream": {`"stream":"MAIN_EVENTS_0"`, `"stream":"MAIN_EVENTS_1"`},
+		"a path":         {`"stream":"MAIN_EVENTS_0"`, `"stream":"../MAIN_EVENTS_0"`},
 		"fewer hashes":   {`"left":[`, `"left":[],"x":[`},
 		"another place":  {`"first":17`, `"first":18`},
 		"another format": {`chancery-log-1`, `chancery-log-2`},
