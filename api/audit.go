@@ -180,12 +180,15 @@ func (s *Server) views(ctx context.Context, q auditQuery, rows []projector.Trace
 // showEvent answers with one event, whole, from the log.
 func (s *Server) showEvent(c echo.Context) error {
 	seq, err := strconv.ParseUint(c.Param("seq"), 10, 63)
-	if err != nil || seq == 0 {
+	if err != nil {
 		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "seq"})
 	}
 	stream, err := s.streamParam(c)
 	if err != nil {
 		return err
+	}
+	if seq == 0 {
+		return asError(&rules.Refusal{Reason: rules.NotFound, Parameter: "event"})
 	}
 	event, err := s.event(c.Request().Context(), stream, seq)
 	if err != nil {

@@ -146,14 +146,16 @@ func (l *Local) read(ctx context.Context, at place, what, key string) ([]byte, e
 }
 
 // Oldest is when the oldest grant, session or token of a partition began of which
-// there still is a row, so that it may be in force. Without any it is zero.
-func (l *Local) Oldest(ctx context.Context, p events.Partition) (time.Time, error) {
+// there still is a row, so that it may be in force. Without any it is zero. Clock
+// is the log's time up to which that is so.
+func (l *Local) Oldest(ctx context.Context, p events.Partition) (at, clock time.Time, err error) {
 	raw, err := l.read(ctx, partitionPlace(p), readOldest, "")
 	if err != nil {
-		return time.Time{}, err
+		return at, clock, err
 	}
-	var oldest time.Time
-	return oldest, json.Unmarshal(raw, &oldest)
+	var found oldestRows
+	err = json.Unmarshal(raw, &found)
+	return found.Oldest, found.Clock, err
 }
 
 // Wait waits until the states of every stream, not their audit, have caught up with the head it had when its

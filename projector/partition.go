@@ -56,22 +56,34 @@ const (
 
 // Rows come in the order of what they are about.
 const selectOldest = `SELECT
+  (SELECT clock FROM meta),
   (SELECT opened_at FROM grants ORDER BY rowid LIMIT 1),
   (SELECT json_extract(state, '$.opened_at') FROM sessions ORDER BY rowid LIMIT 1),
   (SELECT issued_at FROM issued ORDER BY rowid LIMIT 1)`
 
-// answerOldest gives the time of the oldest row of a grant, a session or a token,
-// or null if there is none.
+// oldestRows is since when there are rows, zero for none, and the time of the log
+// that they are of.
+type oldestRows struct {
+	Oldest time.Time `json:"oldest,omitzero"`
+	Clock  time.Time `json:"clock"`
+}
+
+// answerOldest looks at grants, sessions and tokens.
 func answerOldest(ctx context.Context, db *sql.DB, _ string) ([]byte, error) {
+	var clock string
 	var grant, session sql.NullString
 	var issued sql.NullInt64
-	if err := db.QueryRowContext(ctx, selectOldest).Scan(&grant, &session, &issued); err != nil {
+	if err := db.QueryRowContext(ctx, selectOldest).Scan(&clock, &grant, &session, &issued); err != nil {
 		return nil, fmt.Errorf("read the oldest rows: %w", err)
 	}
-	var oldest *time.Time
+	var found oldestRows
+	var err error
+	if found.Clock, err = time.Parse(timeLayout, clock); err != nil {
+		return nil, fmt.Errorf("read the oldest rows: %w: %w", errDisposable, err)
+	}
 	older := func(t time.Time) {
-		if oldest == nil || t.Before(*oldest) {
-			oldest = &t
+		if found.Oldest.IsZero() || t.Before(found.Oldest) {
+			found.Oldest = t
 		}
 	}
 	for _, text := range []sql.NullString{grant, session} {
@@ -87,7 +99,7 @@ func answerOldest(ctx context.Context, db *sql.DB, _ string) ([]byte, error) {
 	if issued.Valid {
 		older(time.Unix(issued.Int64, 0))
 	}
-	return json.Marshal(oldest)
+	return json.Marshal(found)
 }
 
 // selectParticipants is of one session, or of one user. Its second id is the

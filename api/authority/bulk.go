@@ -25,24 +25,61 @@ func (a *Authority) standingGrant(ctx context.Context, id events.GrantID) (g fol
 	if a.Feed.GrantRevoked(id) {
 		return g, false, nil
 	}
-	if g, err = a.someGrant(ctx, id); err != nil {
+	g, err = a.someGrant(ctx, id)
+	if errors.Is(err, errForgotten) {
+		return g, false, nil
+	}
+	if err != nil {
 		return g, false, err
 	}
 	c, u, err := a.holder(ctx, g.Client, g.User)
-	return g, err == nil && rules.GrantInForce(g, c, u, a.Feed.Now(id.Partition())), err
+	if err != nil {
+		return g, false, err
+	}
+	now := a.Feed.Now(id.Partition())
+	stands = rules.GrantInForce(g, c, u, now)
+	if !stands && !g.Revoked() && now.Unix() < g.Expires {
+		// The row may be behind: a code that seems to have expired was redeemed.
+		if g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, g.Seq); err != nil {
+			return g, false, unavailable("catch up with the grant", err)
+		}
+		stands = rules.GrantInForce(g, c, u, now)
+	}
+	return g, stands, nil
+}
+
+// FreshEverywhere makes sure that what this replica knows of all that a
+// revocation in bulk depends on is no older than the bound.
+func (a *Authority) FreshEverywhere(ctx context.Context) error {
+	if err := a.requireFreshRegistry(ctx); err != nil {
+		return err
+	}
+	if err := a.Feed.Fresh(ctx, a.Log.Partitions()...); err != nil {
+		return unavailable("prove the feed fresh", err)
+	}
+	return nil
 }
 
 // someGrant is the state of a grant that is in the log, which may be behind.
 func (a *Authority) someGrant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
 	g, err := a.Reader.Grant(ctx, id)
-	if err == nil && !g.Exists() {
-		g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, 0)
+	if err != nil || g.Exists() {
+		return g, wrapUnavailable("read the grant", err)
 	}
-	if err == nil && !g.Exists() {
-		err = errors.New("the log does not show it")
+	g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, 0)
+	if err == nil && g.Exists() {
+		return g, nil
 	}
-	return g, wrapUnavailable("read the grant", err)
+	head, headErr := a.Log.Head(ctx, a.Log.Realm().PartitionStream(id.Partition()))
+	if headErr == nil && head.First > 1 {
+		return fold.Grant{}, errForgotten
+	}
+	return g, wrapUnavailable("read the grant", cmp.Or(err, errors.New("the log does not show it")))
 }
+
+// errForgotten is returned for a grant of which the stream has forgotten the
+// beginning, and so one that is not in force.
+var errForgotten = errors.New("the log has forgotten it")
 
 // A TokenIndex is what the audit has of an access token outside a grant's
 // rotation.

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/chancery-authority/chancery/api/rules"
@@ -32,6 +33,9 @@ const (
 // GrantStanding is that of a grant that is in the log, with its state.
 func (a *Authority) GrantStanding(ctx context.Context, id events.GrantID) (fold.Grant, Standing, error) {
 	g, err := a.someGrant(ctx, id)
+	if errors.Is(err, errForgotten) {
+		return g, Standing{Expired: true}, nil
+	}
 	if err != nil {
 		return g, Standing{}, err
 	}

@@ -196,6 +196,9 @@ func (r *Runner) cutOff(ctx context.Context, job Job) (_ Job, err error) {
 func (r *Runner) revoke(ctx context.Context, id string, rows []projector.Traced) (did Progress, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
+	if err := r.cfg.Authority.FreshEverywhere(ctx); err != nil {
+		return did, err
+	}
 	did.Examined = int64(len(rows))
 	grants, tokens, err := unitsOf(rows)
 	if err != nil {

@@ -33,25 +33,22 @@ func (f keyFlags) known(data string) (note.Verifiers, error) {
 	if len(keys) == 0 {
 		keys = []string{filepath.Join(data, "checkpoint-key.pub")}
 	}
-	var all []note.Verifier
+	var all []string
 	for _, key := range keys {
-		v, err := note.NewVerifier(key)
-		if err == nil {
-			all = append(all, v)
+		if strings.HasPrefix(key, "PRIVATE+KEY+") {
+			return nil, errors.New("key: that is a private key, and verifying needs the public one")
+		}
+		if _, err := note.NewVerifier(key); err == nil {
+			all = append(all, key)
 			continue
 		}
 		text, err := os.ReadFile(key)
 		if err != nil {
 			return nil, fmt.Errorf("no public key of checkpoints (give --key): %w", err)
 		}
-		for line := range strings.Lines(string(text)) {
-			if v, err = note.NewVerifier(strings.TrimSpace(line)); err != nil {
-				return nil, fmt.Errorf("%s is no public key of checkpoints: %w", key, err)
-			}
-			all = append(all, v)
-		}
+		all = append(all, strings.Fields(string(text))...)
 	}
-	return note.VerifierList(all...), nil
+	return tree.Known(all...)
 }
 
 type auditKeygenCmd struct {
@@ -99,7 +96,30 @@ func (f adminFlags) checkpoints(ctx context.Context) (all checkpoints, err error
 	if err == nil {
 		err = json.Unmarshal(answer, &all)
 	}
+	for _, c := range all.Checkpoints {
+		if err == nil && !archive.ValidStream(c.Stream) { // it becomes the name of a file
+			err = errors.New("the authority names a stream that can be none")
+		}
+	}
 	return all, err
+}
+
+// of are those of the streams that are asked for, all if none are. One that is
+// missing is an error.
+func (c checkpoints) of(streams []string) (checkpoints, error) {
+	if len(streams) == 0 && len(c.Checkpoints) > 0 {
+		return c, nil
+	}
+	var found checkpoints
+	for _, one := range c.Checkpoints {
+		if slices.Contains(streams, one.Stream) {
+			found.Checkpoints = append(found.Checkpoints, one)
+		}
+	}
+	if len(found.Checkpoints) != len(streams) || len(streams) == 0 {
+		return found, fmt.Errorf("there is no checkpoint yet of all of %q", streams)
+	}
+	return found, nil
 }
 
 // Run prints signed notes as they are, an empty line between them.
@@ -155,7 +175,10 @@ func (c *auditProveCmd) Run(ctx context.Context, t terminal) error {
 	}
 	var text strings.Builder
 	err = c.sealed(ctx, c.Stream, c.Sequence, c.Sequence, func(from io.Reader) error {
-		_, err := archive.Verify(io.TeeReader(from, &text), archive.Expected{Known: known}, nil)
+		v, err := archive.Verify(io.TeeReader(from, &text), archive.Expected{Known: known}, nil)
+		if err == nil && (v.Header.Stream != c.Stream || v.Header.First != c.Sequence || v.Header.Last != c.Sequence) {
+			err = errors.New("the authority has answered with another event")
+		}
 		return err
 	})
 	if err != nil {
@@ -223,23 +246,26 @@ func (c *auditExportLogCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	all, err := c.checkpoints(ctx)
+	if err == nil {
+		all, err = all.of(c.Stream)
+	}
 	if err != nil {
 		return err
 	}
 	dir := archive.Open(c.Output)
 	for _, of := range all.Checkpoints {
-		if len(c.Stream) > 0 && !slices.Contains(c.Stream, of.Stream) {
-			continue
-		}
 		p := newCounter(t.err, "export "+of.Stream, of.Size)
 		for first := uint64(1); first <= of.Size; first += archive.SegmentSize {
-			last := min(first+archive.SegmentSize-1, of.Size)
+			last := first + archive.SegmentSize - 1
+			if last > of.Size {
+				last = 0 // all that is signed by then: the log goes on
+			}
 			err := c.sealed(ctx, of.Stream, first, last, func(from io.Reader) error { return dir.Copy(from, known) })
 			if err != nil {
 				p.end()
 				return err
 			}
-			p.reached(last)
+			p.reached(min(first+archive.SegmentSize-1, of.Size))
 		}
 		p.end()
 	}

@@ -9,10 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector/archiver"
 )
 
@@ -135,9 +134,8 @@ func (c Config) checkEvidence() error {
 	var p problems
 	p.add(!e.CheckpointKey.IsZero() && e.CheckpointKeyFile != "", "checkpoint-key-file: give the key or the file, not both")
 	p.add(e.ScrubRate < 0, "scrub-rate: %d is below 0", e.ScrubRate)
-	for _, key := range e.CheckpointKnownKeys {
-		_, err := note.NewVerifier(key)
-		p.add(err != nil, "checkpoint-known-keys: %.60q is no public key of checkpoints", key)
+	if _, err := tree.Known(e.CheckpointKnownKeys...); err != nil {
+		p.add(true, "checkpoint-known-keys: %w", err)
 	}
 	if _, err := c.acceptedLosses(); err != nil {
 		p.add(true, "%w", err)

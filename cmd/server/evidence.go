@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,12 +55,8 @@ func (s *Server) openEvidence(ctx context.Context) error {
 		cfg.Dir = cmp.Or(s.cfg.Evidence.CheckpointDir, filepath.Join(s.cfg.Data.Data, checkpointDir))
 		cfg.ScrubRate = s.cfg.Evidence.ScrubRate
 	}
-	known, err := s.cfg.knownKeys(private)
-	if err != nil {
+	if cfg.Known, err = s.cfg.knownKeys(private); err != nil {
 		return err
-	}
-	if len(known) > 0 {
-		cfg.Known = note.VerifierList(known...)
 	}
 	if !private.IsZero() {
 		if cfg.Key, err = note.NewSigner(private.Reveal()); err != nil {
@@ -87,7 +84,7 @@ func (s *Server) checkStreams(ctx context.Context) error {
 	var all []error
 	for _, stream := range s.eventLog.Streams() {
 		if err := s.eventLog.Failed(stream); err != nil {
-			size := s.keeper.Signed(ctx, stream)
+			size := max(s.keeper.Signed(ctx, stream), s.folded(stream))
 			all = append(all, fmt.Errorf("%w; restore the log, or take it as it is by --accept-loss %s:%d", err, stream, size))
 		}
 	}
@@ -100,6 +97,20 @@ func (s *Server) archive(ctx context.Context, known note.Verifiers) {
 		Dir: archive.Open(s.cfg.Archive.Archive), ForgetAfter: s.cfg.Archive.ForgetAfter, Logger: s.logger,
 	}
 	s.background(ctx, "the archiver", func(ctx context.Context) { archiver.Run(ctx, cfg) })
+}
+
+// folded is how far any read model has come of a stream: what was folded and is
+// gone is lost, too, whether it was signed yet or not.
+func (s *Server) folded(stream string) (seq uint64) {
+	if s.local == nil {
+		return 0
+	}
+	for _, m := range slices.Concat(s.local.Status(), s.local.TreeStatus(), s.local.AuditStatus()) {
+		if m.Stream == stream {
+			seq = max(seq, m.Position)
+		}
+	}
+	return seq
 }
 
 // acceptedLosses are the sizes up to which logs are taken as they are, by streams.
@@ -144,28 +155,31 @@ func (c Config) checkpointKey() (secret.Secret, error) {
 		return secret.Secret{}, fmt.Errorf("making the key of checkpoints: %w", err)
 	}
 	c.Logger.Info("made the key of checkpoints: give its public half to who verifies the log", "file", path, "public", public)
-	if err := os.WriteFile(path+".pub", []byte(public+"\n"), 0o644); err != nil { //nolint:gosec // it is public
-		return secret.Secret{}, fmt.Errorf("making the key of checkpoints: %w", err)
+	if key, err = readSecret("the key of checkpoints", path); err == nil {
+		public, err = tree.PublicKey(key.Reveal()) // somebody else may have been first
 	}
-	return readSecret("the key of checkpoints", path)
+	if err == nil {
+		err = os.WriteFile(path+".pub", []byte(public+"\n"), 0o644) //nolint:gosec // it is public
+	}
+	return key, err
 }
 
-// knownKeys are those whose checkpoints count.
-func (c Config) knownKeys(private secret.Secret) (known []note.Verifier, err error) {
-	texts := c.Evidence.CheckpointKnownKeys
+// knownKeys are those whose checkpoints count, nil where none is known.
+func (c Config) knownKeys(private secret.Secret) (note.Verifiers, error) {
+	keys := c.Evidence.CheckpointKnownKeys
 	if !private.IsZero() {
 		public, err := tree.PublicKey(private.Reveal())
 		if err != nil {
 			return nil, fmt.Errorf("reading the key of checkpoints: %w", err)
 		}
-		texts = append([]string{public}, texts...)
+		keys = append([]string{public}, keys...)
 	}
-	for _, text := range texts {
-		v, err := note.NewVerifier(text)
-		if err != nil {
-			return nil, fmt.Errorf("reading the public keys of checkpoints: %w", err)
-		}
-		known = append(known, v)
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	known, err := tree.Known(keys...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the public keys of checkpoints: %w", err)
 	}
 	return known, nil
 }

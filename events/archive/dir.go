@@ -65,7 +65,7 @@ func (d *Dir) Streams() ([]string, error) {
 	}
 	var streams []string
 	for _, f := range found {
-		if f.IsDir() {
+		if f.IsDir() && ValidStream(f.Name()) {
 			streams = append(streams, f.Name())
 		}
 	}
@@ -112,10 +112,31 @@ func (d *Dir) Write(h Header, known note.Verifiers, fill func(*Writer) error) er
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	return durable.Write(path, func(f *os.File) error { return compress(f, h, fill) }, func(written string) error {
+	err := durable.Write(path, func(f *os.File) error { return compress(f, h, fill) }, func(written string) error {
 		_, err := Segment{Path: written}.Verify(Expected{Known: known})
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return d.dropShorter(h)
+}
+
+// dropShorter deletes what a segment takes the place of: the end of an export that
+// has gone on since.
+func (d *Dir) dropShorter(h Header) error {
+	segments, err := d.Segments(h.Stream)
+	if err != nil {
+		return err
+	}
+	for _, s := range segments {
+		if s.First == h.First && s.Last < h.Last {
+			if err := os.Remove(s.Path); err != nil {
+				return fmt.Errorf("drop a shorter segment: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func compress(to io.Writer, h Header, fill func(*Writer) error) error {

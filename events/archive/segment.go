@@ -34,7 +34,10 @@ const MaxLine = 4 << 20
 // ErrDamaged is returned for a segment that cannot be read as one.
 var ErrDamaged = errors.New("segment is damaged")
 
-// streamName is what a stream may be called.
+// ValidStream reports whether a stream may have that name, so that it can be the
+// name of a file.
+func ValidStream(name string) bool { return streamName.MatchString(name) }
+
 var streamName = regexp.MustCompile(`^[A-Z0-9_-]+$`)
 
 // format is that of headers and lines.
@@ -90,7 +93,7 @@ func (h Header) check() error {
 	if h.Format != format || h.First < 1 || h.Last < h.First || h.Last > 1<<62 {
 		return fmt.Errorf("%w: no header of %s", ErrDamaged, format)
 	}
-	if !streamName.MatchString(h.Stream) { // it becomes the name of a directory
+	if !ValidStream(h.Stream) {
 		return fmt.Errorf("%w: no name of a stream", ErrDamaged)
 	}
 	return nil

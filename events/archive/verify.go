@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -56,14 +57,14 @@ type Expected struct {
 	Whole bool
 }
 
-// kept is the root that somebody has kept of a stream at a size.
-func (w Expected) kept(stream string, size uint64) (root tlog.Hash, ok bool) {
+// kept are the roots that somebody has kept of a stream at a size.
+func (w Expected) kept(stream string, size uint64) (roots []tlog.Hash) {
 	for _, c := range w.Checkpoints {
 		if c.Size == size && c.Stream() == stream {
-			return c.Root, true
+			roots = append(roots, c.Root)
 		}
 	}
-	return root, false
+	return roots
 }
 
 // Verify reads a segment to its end and holds every line against the checkpoint
@@ -191,15 +192,16 @@ func (l *leaves) add(line *Line) error {
 	if l.fault != nil {
 		l.made.Append(hash)
 	}
-	kept, ok := l.want.kept(l.header.Stream, line.Seq)
-	if !ok {
+	kept := l.want.kept(l.header.Stream, line.Seq)
+	if len(kept) == 0 {
 		return nil
 	}
 	whole := l.left.Clone()
 	if err := whole.Join(l.stated); err != nil {
 		return err
 	}
-	if root, err := whole.Root(); err != nil || root != kept {
+	root, err := whole.Root()
+	if err != nil || slices.ContainsFunc(kept, func(k tlog.Hash) bool { return k != root }) {
 		l.other = &Fault{Stream: l.header.Stream, Seq: 1, To: line.Seq, Reason: "another log was signed before"}
 	}
 	return nil

@@ -56,6 +56,9 @@ func (d *Dir) verifyStream(ctx context.Context, stream string, want Expected, pr
 	if len(segments) == 0 {
 		return Report{}, fmt.Errorf("verify archive: there is nothing of %s", stream)
 	}
+	if want.Whole && segments[0].First > 1 {
+		return Report{}, &Fault{Stream: stream, Seq: 1, To: segments[0].First - 1, Reason: "they are missing"}
+	}
 	verified, failed := verifyAll(ctx, segments, want, progress)
 	c := chain{Report: Report{Stream: stream, First: segments[0].First}, want: want}
 	for i, v := range verified {

@@ -105,6 +105,25 @@ func NewKey(random io.Reader, name string) (private, public string, err error) {
 	return private, public, nil
 }
 
+// Known are public keys, each once however often it is named. An error tells
+// which is none by its place, because it may be a private one.
+func Known(keys ...string) (note.Verifiers, error) {
+	seen := map[string]bool{}
+	var all []note.Verifier
+	for i, key := range keys {
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		v, err := note.NewVerifier(key)
+		if err != nil {
+			return nil, fmt.Errorf("key %d is no public key of checkpoints", i+1)
+		}
+		all = append(all, v)
+	}
+	return note.VerifierList(all...), nil
+}
+
 // PublicKey is the one that verifies what a private key signs.
 func PublicKey(private string) (string, error) {
 	// note.NewSigner checks it all, but does not tell the public half.

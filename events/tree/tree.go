@@ -28,7 +28,7 @@ func Leaf(seq uint64, stored time.Time, m events.Message) tlog.Hash {
 
 // LeafOf is Leaf of a canonical form, which it may write behind.
 func LeafOf(canonical []byte, stored time.Time) tlog.Hash {
-	return tlog.RecordHash(binary.BigEndian.AppendUint64(canonical, uint64(stored.UnixNano()))) //nolint:gosec // the bits of it
+	return tlog.RecordHash(binary.BigEndian.AppendUint64(canonical, uint64(stored.UnixNano())))
 }
 
 // A Subtree is a whole subtree: the leaves from N<<Level up to (N+1)<<Level.

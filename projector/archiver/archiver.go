@@ -89,8 +89,10 @@ func (c Config) seal(ctx context.Context, stream string) error {
 		return err
 	}
 	next := uint64(1)
-	if len(segments) > 0 {
-		next = segments[len(segments)-1].Last + 1
+	for _, s := range segments { // the first hole is filled first
+		if s.First == next {
+			next = s.Last + 1
+		}
 	}
 	size := cmp.Or(c.size, archive.SegmentSize)
 	for ; ctx.Err() == nil; next += size {
@@ -135,7 +137,7 @@ func (c Config) forget(ctx context.Context, stream string) error {
 	if err != nil {
 		return err
 	}
-	before, err := c.keepFrom(ctx, stream, head)
+	before, err := c.keepFrom(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -143,10 +145,13 @@ func (c Config) forget(ctx context.Context, stream string) error {
 	if err != nil {
 		return err
 	}
-	until := uint64(0)
+	until, next := uint64(0), head.First
 	for _, s := range segments {
-		if s.Last < head.First {
+		if s.Last < next {
 			continue
+		}
+		if s.First > next { // what is between was not archived
+			break
 		}
 		last, ok, err := c.Log.At(ctx, stream, s.Last)
 		if err != nil {
@@ -155,10 +160,10 @@ func (c Config) forget(ctx context.Context, stream string) error {
 		if !ok || !last.Stored.Before(before) {
 			break
 		}
-		if _, err := s.Verify(archive.Expected{Known: c.Known}); err != nil {
+		if err := c.check(ctx, s); err != nil {
 			return fmt.Errorf("verify before it is forgotten: %w", err)
 		}
-		until = s.Last
+		until, next = s.Last, s.Last+1
 	}
 	if until == 0 {
 		return nil
@@ -170,14 +175,32 @@ func (c Config) forget(ctx context.Context, stream string) error {
 	return nil
 }
 
-// keepFrom is the time from which on everything stays.
-func (c Config) keepFrom(ctx context.Context, stream string, head eventlog.Head) (time.Time, error) {
+// check reads a segment back from the disk: it must be what was signed, and of the
+// log as it is now. A loss that was accepted leaves segments of another one.
+func (c Config) check(ctx context.Context, s archive.Segment) error {
+	v, err := s.Verify(archive.Expected{Known: c.Known})
+	if err != nil {
+		return err
+	}
+	own, err := tree.ReadRange(projector.HashReader(ctx, c.Local, s.Stream), v.Messages.From, v.Messages.To)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(own.Hashes(), v.Messages.Hashes()) {
+		return fmt.Errorf("segment %s is of another log than there is: move it away", s.Path)
+	}
+	return nil
+}
+
+// keepFrom is the time from which on everything stays, by the read model's own
+// clock: what it has not folded it cannot know of.
+func (c Config) keepFrom(ctx context.Context, stream string) (time.Time, error) {
 	i := slices.IndexFunc(c.Log.Partitions(), func(p events.Partition) bool { return c.Log.Realm().PartitionStream(p) == stream })
 	if i < 0 {
 		return time.Time{}, fmt.Errorf("%s is no partition", stream)
 	}
-	from := head.Time.Add(-c.ForgetAfter)
-	oldest, err := c.Local.Oldest(ctx, c.Log.Partitions()[i])
+	oldest, clock, err := c.Local.Oldest(ctx, c.Log.Partitions()[i])
+	from := clock.Add(-c.ForgetAfter)
 	if err == nil && !oldest.IsZero() && oldest.Before(from) {
 		from = oldest
 	}

@@ -205,26 +205,35 @@ func (k *Keeper) look(ctx context.Context, s *kept) error {
 	if err := k.cfg.Log.Failed(s.stream); err != nil {
 		return k.tell(ctx, s, have, revision, err)
 	}
+	err = k.compare(ctx, s, have)
+	if err == nil {
+		err = k.sign(ctx, s, revision)
+	}
+	if errors.Is(err, ErrShorter) || errors.Is(err, ErrDifferent) {
+		k.cfg.Log.FailPartition(s.stream, err)
+		return k.tell(ctx, s, have, revision, err)
+	}
+	return err
+}
+
+// compare holds the log against what is kept of it: the file, which nobody else
+// writes, before what is in the bucket.
+func (k *Keeper) compare(ctx context.Context, s *kept, have record) error {
+	if s.file != nil {
+		if err := k.hold(ctx, s, *s.file); err != nil {
+			return err
+		}
+		s.file = nil
+	}
 	theirs, err := k.parse([]byte(have.Checkpoint))
 	if err != nil {
 		return fmt.Errorf("the bucket has a checkpoint that cannot be trusted: %w", err)
 	}
-	for _, c := range []*signed{s.file, theirs} {
-		if c == nil {
-			continue
-		}
-		if err := k.hold(ctx, s, *c); errors.Is(err, ErrShorter) || errors.Is(err, ErrDifferent) {
-			k.cfg.Log.FailPartition(s.stream, err)
-			return k.tell(ctx, s, have, revision, err)
-		} else if err != nil {
-			return err
-		}
+	if theirs == nil {
+		return nil
 	}
-	s.file = nil
-	if theirs != nil {
-		s.recorded = theirs.Checkpoint
-	}
-	return k.sign(ctx, s, have, revision)
+	s.recorded = theirs.Checkpoint
+	return k.hold(ctx, s, *theirs)
 }
 
 // hold compares the log with one checkpoint of it.
@@ -234,6 +243,7 @@ func (k *Keeper) hold(ctx context.Context, s *kept, c signed) error {
 	}
 	head, err := k.cfg.Log.Head(ctx, s.stream)
 	if err != nil {
+		s.shorter = time.Time{} // it is looked at anew once there is a leader
 		return err
 	}
 	if head.Seq < c.Size {
@@ -290,9 +300,10 @@ func (k *Keeper) rootAt(ctx context.Context, stream string, size uint64) (tlog.H
 	return whole.Root()
 }
 
-// sign signs what the tree has reached. The file comes first: what the bucket
-// says is known to be outside of the engine.
-func (k *Keeper) sign(ctx context.Context, s *kept, have record, revision uint64) error {
+// sign signs what the tree has reached, if it is what was signed before and has
+// grown: a tree may have been built again meanwhile. The file comes first: what the
+// bucket says is known to be outside of the engine.
+func (k *Keeper) sign(ctx context.Context, s *kept, revision uint64) error {
 	if k.cfg.Key == nil {
 		return nil
 	}
@@ -301,6 +312,15 @@ func (k *Keeper) sign(ctx context.Context, s *kept, have record, revision uint64
 		return err
 	}
 	if at.Position > s.held.Size {
+		if s.held.Size > 0 {
+			before, err := k.rootAt(ctx, s.stream, s.held.Size)
+			if err != nil {
+				return err
+			}
+			if before != s.held.Root {
+				return fmt.Errorf("%w: sequences 1 to %d", ErrDifferent, s.held.Size)
+			}
+		}
 		root, err := k.rootAt(ctx, s.stream, at.Position)
 		if err != nil {
 			return err
@@ -320,7 +340,7 @@ func (k *Keeper) sign(ctx context.Context, s *kept, have record, revision uint64
 		s.tell(signed{c, text})
 	}
 	if s.held.Size > s.recorded.Size {
-		return k.write(ctx, s.stream, record{Checkpoint: string(s.latest().text), Failed: have.Failed}, revision)
+		return k.write(ctx, s.stream, record{Checkpoint: string(s.latest().text)}, revision)
 	}
 	return nil
 }

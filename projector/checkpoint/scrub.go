@@ -24,7 +24,7 @@ func (k *Keeper) scrub(ctx context.Context, stream string) {
 	for ctx.Err() == nil {
 		err := Scrub(ctx, k.cfg.Log, k.cfg.Reader, stream, limit)
 		switch {
-		case errors.Is(err, ErrDifferent), errors.Is(err, eventlog.ErrGap), errors.Is(err, eventlog.ErrRewritten):
+		case errors.Is(err, ErrDifferent), errors.Is(err, eventlog.ErrRewritten):
 			k.cfg.Log.FailPartition(stream, err)
 			return
 		case err != nil && ctx.Err() == nil:

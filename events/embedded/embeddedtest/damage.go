@@ -18,7 +18,7 @@ func FlipBit(t testing.TB, dir, stream string, at float64, keepIndex bool) {
 		t.Fatal(err)
 	}
 	b[int(at*float64(len(b)))] ^= 0x10
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	if err := os.WriteFile(path, b, 0o600); err != nil { //nolint:gosec // the test's own directory
 		t.Fatal(err)
 	}
 	if keepIndex {
