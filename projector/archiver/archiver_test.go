@@ -245,6 +245,56 @@ func TestDamagedSegment(t *testing.T) {
 	}
 }
 
+// TestForgetStopsAtAHole: what was not archived stays, and all behind it. The hole
+// is filled again.
+func TestForgetStopsAtAHole(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t)
+	h.signed(t, h.open(t, 30, -10*time.Minute)) // 60 messages, 3 segments
+	if err := h.config(0).Once(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := h.dir.Segments(stream)
+	if err != nil || len(segments) != 3 {
+		t.Fatal(segments, err)
+	}
+	if err := os.Remove(segments[1].Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.config(-2*waver).forget(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	if first := h.first(t); first != 17 {
+		t.Errorf("the stream begins at %d", first)
+	}
+	if err := h.config(-2*waver).Once(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	if filled, err := h.dir.Segments(stream); err != nil || len(filled) != 3 || h.first(t) != 49 {
+		t.Errorf("%v, and the stream begins at %d: %v", filled, h.first(t), err)
+	}
+}
+
+// TestForgetNothingOfAnotherLog has segments of a log that was lost, and the loss
+// accepted.
+func TestForgetNothingOfAnotherLog(t *testing.T) {
+	t.Parallel()
+	was, is := newHistory(t), newHistory(t)
+	was.signed(t, was.open(t, 20, -10*time.Minute))
+	is.signed(t, is.open(t, 20, -10*time.Minute))
+	if err := was.config(0).Once(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	c := is.config(-2 * waver)
+	c.Dir, c.Known = was.dir, was.known // whose key has signed both
+	if err := c.forget(t.Context(), stream); err == nil {
+		t.Error("nothing is wrong with it")
+	}
+	if first := is.first(t); first != 1 {
+		t.Errorf("the stream begins at %d", first)
+	}
+}
+
 // damage changes a byte of a file.
 func damage(t *testing.T, path string) {
 	t.Helper()
