@@ -189,10 +189,13 @@ func (s *Server) sealedLog(c echo.Context) error {
 	if err := sequences(c, newest.Size, map[string]*uint64{"first": &first, "last": &last}); err != nil {
 		return err
 	}
+	if first > last {
+		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "first"})
+	}
 	ctx := c.Request().Context()
 	header, err := archive.NewHeader(projector.HashReader(ctx, s.parts.Reader, newest.Stream()), text, first, last)
 	if err != nil {
-		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "first", Cause: err.Error()})
+		return fmt.Errorf("read what proves a part of the log: %w", err)
 	}
 	c.Response().Header().Set(echo.HeaderContentType, "application/x-ndjson")
 	c.Response().WriteHeader(http.StatusOK)

@@ -68,30 +68,13 @@ func (c *revokeCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	counts, answer, err := c.count(ctx, body)
-	if err != nil {
-		return err
-	}
-	if c.DryRun && c.JSON {
-		return printJSON(t.out, answer)
-	}
-	told := t.out
-	if c.JSON {
-		told = t.err
-	}
-	if err := printCounts(told, counts); err != nil || c.DryRun {
-		return err
-	}
-	if counts.CutOff == "" && counts.Grants+counts.Tokens == 0 {
-		_, err := fmt.Fprintln(told, "There is nothing to revoke.")
-		return err
-	}
-	if err := c.confirm(t); err != nil {
+	if goOn, err := c.ask(ctx, t, body); err != nil || !goOn {
 		return err
 	}
 	id := rand.Text()
 	body["id"] = id
-	if answer, err = c.begin(ctx, body); err != nil {
+	answer, err := c.begin(ctx, body)
+	if err != nil {
 		return err
 	}
 	if !c.NoWait {
@@ -102,6 +85,33 @@ func (c *revokeCmd) Run(ctx context.Context, t terminal) error {
 	}
 	_, err = fmt.Fprintf(t.out, "revocation %s goes on; look at it with: chancery revoke --resume %s\n", id, id)
 	return err
+}
+
+// ask counts what would end, and asks whether it shall. With --yes a count that
+// fails keeps nothing back: in an emergency there may be no index to count in.
+func (c *revokeCmd) ask(ctx context.Context, t terminal, body map[string]any) (goOn bool, err error) {
+	counts, answer, err := c.count(ctx, body)
+	switch {
+	case err != nil && c.Yes && !c.DryRun:
+		_, err = fmt.Fprintf(t.err, "not counted: %v\n", err)
+		return true, err
+	case err != nil:
+		return false, err
+	case c.DryRun && c.JSON:
+		return false, printJSON(t.out, answer)
+	}
+	told := t.out
+	if c.JSON {
+		told = t.err
+	}
+	if err := printCounts(told, counts); err != nil || c.DryRun {
+		return false, err
+	}
+	if counts.CutOff == "" && counts.Grants+counts.Tokens == 0 {
+		_, err := fmt.Fprintln(told, "There is nothing to revoke.")
+		return false, err
+	}
+	return true, c.confirm(t)
 }
 
 func (c *revokeCmd) selection(now time.Time) (map[string]any, error) {

@@ -18,7 +18,7 @@ type auditVerifyCmd struct {
 	keyFlags
 
 	Path       string   `arg:"" optional:"" type:"path" help:"Export or archive, or a proof. Default: the log of the authority itself."`
-	Checkpoint []string `type:"path" placeholder:"FILE" help:"Checkpoints that were kept elsewhere, such as DATA/checkpoints/MAIN_EVENTS_0. What they cover must be there."`
+	Checkpoint []string `type:"path" placeholder:"FILE" help:"Files of one checkpoint each that were kept elsewhere, such as DATA/checkpoints/MAIN_EVENTS_0. What they cover must be there."`
 	Partial    bool     `help:"Take it that an export ends before its newest checkpoint, as the archive of a running authority does."`
 	Stream     []string `help:"Only these streams of the authority."`
 }
@@ -77,8 +77,7 @@ func (c *auditVerifyCmd) verify(ctx context.Context, t terminal, want archive.Ex
 	return []archive.Report{v.Report()}, nil
 }
 
-// readCheckpoints reads signed notes from files, several in one if an empty line
-// and another note follow.
+// readCheckpoints reads signed notes, one from each file.
 func readCheckpoints(paths []string, known note.Verifiers) (all []tree.Checkpoint, err error) {
 	for _, path := range paths {
 		text, err := os.ReadFile(path)

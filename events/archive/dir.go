@@ -22,6 +22,10 @@ import (
 // suffix is that of a segment's file.
 const suffix = ".ndjson.zst"
 
+// maxWindow bounds what a file makes its reader hold, in bytes: four times what
+// is written.
+const maxWindow = 32 << 20
+
 // maxBatch is how many entries are read at once.
 const maxBatch = 500
 
@@ -192,7 +196,7 @@ func (s Segment) open(read func(io.Reader) error) error {
 		return fmt.Errorf("open segment: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
