@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -194,6 +195,10 @@ func (s *scanner) textLike(before string) string {
 	}
 	quoted := s.rest[:end+1]
 	s.rest = s.rest[end+1:]
+	if !utf8.Valid(quoted) { // it would be written otherwise than it was read
+		s.bad = true
+		return ""
+	}
 	if !escaped {
 		if inner := quoted[1:end]; string(inner) != before {
 			return string(inner)

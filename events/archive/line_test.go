@@ -56,6 +56,7 @@ func FuzzLine(f *testing.F) {
 		f.Add(bytes.TrimSuffix(line.Append(nil), []byte("\n")))
 	}
 	f.Add([]byte(`{"seq":1,"stored":"2026-11-25T21:00:00+01:00","leaf":"","subject":"","headers":{},"data":}`))
+	f.Add([]byte("{\"seq\":1,\"stored\":\"2026-11-25T21:00:00Z\",\"leaf\":\"0000000000000000000000000000000000000000000=\",\"subject\":\"\",\"headers\":{\"ce-a\":\"\xa9\"},\"data\":{}}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var l, again Line
 		if l.Parse(text) != nil || bytes.IndexByte(text, '\n') >= 0 {
