@@ -129,12 +129,12 @@ func (s *Server) proveInclusion(c echo.Context) error {
 		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "seq"})
 	}
 	r := projector.HashReader(c.Request().Context(), s.parts.Reader, stream)
-	leaf, err := r.ReadHashes([]int64{tlog.StoredHashIndex(0, index(p.Seq))})
+	leaf, err := r.ReadHashes([]int64{tlog.StoredHashIndex(0, tree.Index(p.Seq))})
 	if err != nil {
 		return fmt.Errorf("read leaf: %w", err)
 	}
 	p.Leaf = &leaf[0]
-	if p.Path, err = tlog.ProveRecord(index(p.Size)+1, index(p.Seq), r); err != nil {
+	if p.Path, err = tlog.ProveRecord(tree.Index(p.Size)+1, tree.Index(p.Seq), r); err != nil {
 		return fmt.Errorf("prove inclusion: %w", err)
 	}
 	return s.answerProof(c, p, r, newest, text)
@@ -154,7 +154,7 @@ func (s *Server) proveConsistency(c echo.Context) error {
 		return asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "from"})
 	}
 	r := projector.HashReader(c.Request().Context(), s.parts.Reader, stream)
-	if p.Path, err = tlog.ProveTree(index(p.Size)+1, index(p.From)+1, r); err != nil {
+	if p.Path, err = tlog.ProveTree(tree.Index(p.Size)+1, tree.Index(p.From)+1, r); err != nil {
 		return fmt.Errorf("prove consistency: %w", err)
 	}
 	return s.answerProof(c, p, r, newest, text)
@@ -163,7 +163,7 @@ func (s *Server) proveConsistency(c echo.Context) error {
 // answerProof adds the root that the proof leads to.
 func (s *Server) answerProof(c echo.Context, p proofView, r tlog.HashReader, newest tree.Checkpoint, text []byte) error {
 	var err error
-	if p.Root, err = tlog.TreeHash(index(p.Size)+1, r); err != nil {
+	if p.Root, err = tlog.TreeHash(tree.Index(p.Size)+1, r); err != nil {
 		return fmt.Errorf("read root: %w", err)
 	}
 	if p.Size == newest.Size {
@@ -174,9 +174,6 @@ func (s *Server) answerProof(c echo.Context, p proofView, r tlog.HashReader, new
 	}
 	return c.JSON(http.StatusOK, p)
 }
-
-// index is that of a sequence's leaf.
-func index(seq uint64) int64 { return int64(seq) - 1 } //nolint:gosec // sequences are below 2^63
 
 // sealedLog answers with a part of the log as it is sealed: with what proves it,
 // every message whole, up to the newest checkpoint.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/chancery-authority/chancery/events/tree"
 )
 
 // HashReader reads hashes of a stream's tree for package tlog. What the tree does
@@ -23,7 +25,7 @@ func HashReader(ctx context.Context, r Reader, stream string) tlog.HashReader {
 func Leaves(ctx context.Context, r Reader, stream string, first, last uint64) ([]tlog.Hash, error) {
 	var indexes []int64
 	for seq := first; seq <= last; seq++ {
-		indexes = append(indexes, tlog.StoredHashIndex(0, int64(seq)-1)) //nolint:gosec // sequences are far below 2^63
+		indexes = append(indexes, tlog.StoredHashIndex(0, tree.Index(seq)))
 	}
 	return HashReader(ctx, r, stream).ReadHashes(indexes)
 }

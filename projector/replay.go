@@ -2,7 +2,6 @@ package projector
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -81,8 +80,8 @@ func Replay(
 	if s.position().seq > 0 {
 		return r, fmt.Errorf("replay %s: there is a read model in %s already", stream, dir)
 	}
-	if err := s.writer.forgetful(ctx); err != nil {
-		return r, err
+	if err := s.writer.unsynced(ctx); err != nil {
+		return r, fmt.Errorf("prepare to replay: %w", err)
 	}
 	if err := s.foldAll(ctx, until, source, progress); err != nil {
 		return r, fmt.Errorf("replay %s: %w", stream, err)
@@ -101,19 +100,9 @@ func Replay(
 	return r, err
 }
 
-// forgetful is for a file that is made anew if the process does not get to its
-// end.
-func (w *writer) forgetful(ctx context.Context) error {
-	_, err := w.conn.ExecContext(ctx, `PRAGMA synchronous = OFF; PRAGMA cache_size = -131072`)
-	if err != nil {
-		return fmt.Errorf("prepare to replay: %w", err)
-	}
-	return nil
-}
-
 func (s *store) count(ctx context.Context, table string) (n int, err error) {
 	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FROM `+table).Scan(&n)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err != nil {
 		return 0, fmt.Errorf("count %s: %w", table, err)
 	}
 	return n, nil

@@ -68,7 +68,7 @@ type treeChanges struct {
 const selectTile = `SELECT hashes FROM tiles WHERE level = ? AND n = ?`
 
 func (c *treeChanges) apply(ctx context.Context, e eventlog.Entry, _ time.Time) error {
-	return c.add(ctx, 0, int64(e.Seq)-1, tree.Leaf(e.Seq, e.Stored, e.Message)) //nolint:gosec // sequences are far below 2^63
+	return c.add(ctx, 0, tree.Index(e.Seq), tree.Leaf(e.Seq, e.Stored, e.Message))
 }
 
 // add adds hash i of a level of tiles. A tile that it fills is a hash of the

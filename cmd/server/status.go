@@ -35,21 +35,12 @@ func (s *Server) check(ctx context.Context) error {
 	if err := s.durability.ready(); err != nil {
 		return err
 	}
-	for _, stream := range s.streams() {
+	for _, stream := range s.eventLog.Streams() {
 		if err := s.eventLog.Failed(stream); err != nil {
 			return fmt.Errorf("%s: %w", stream, err)
 		}
 	}
 	return s.checkReader(ctx)
-}
-
-func (s *Server) streams() []string {
-	realm := s.eventLog.Realm()
-	names := []string{realm.RegistryStream()}
-	for _, p := range s.eventLog.Partitions() {
-		names = append(names, realm.PartitionStream(p))
-	}
-	return names
 }
 
 // status is how the read models of this process stand, if it has any.

@@ -68,24 +68,21 @@ func NewHeader(r tlog.HashReader, signed []byte, first, last uint64) (Header, er
 		return Header{}, fmt.Errorf("sequences %d to %d are not covered by a checkpoint of %d", first, last, c.Size)
 	}
 	h := Header{Format: format, Stream: c.Stream(), First: first, Last: last, Checkpoint: string(signed)}
-	left, err := tree.ReadRange(r, 0, leaf(first))
+	left, err := tree.ReadRange(r, 0, tree.Index(first))
 	if err != nil {
 		return Header{}, err
 	}
-	right, err := tree.ReadRange(r, leaf(last)+1, leaf(c.Size)+1)
+	right, err := tree.ReadRange(r, tree.Index(last)+1, tree.Index(c.Size)+1)
 	h.Left, h.Right = left.Hashes(), right.Hashes()
 	return h, err
 }
 
-// leaf is the index of a sequence's leaf.
-func leaf(seq uint64) int64 { return int64(seq) - 1 } //nolint:gosec // sequences are far below 2^63
-
 // ranges are what is around the lines.
 func (h Header) ranges(size uint64) (left, right tree.Range, err error) {
-	if left, err = tree.NewRange(0, leaf(h.First), h.Left); err != nil {
+	if left, err = tree.NewRange(0, tree.Index(h.First), h.Left); err != nil {
 		return left, right, err
 	}
-	right, err = tree.NewRange(leaf(h.Last)+1, leaf(size)+1, h.Right)
+	right, err = tree.NewRange(tree.Index(h.Last)+1, tree.Index(size)+1, h.Right)
 	return left, right, err
 }
 

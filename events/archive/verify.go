@@ -94,7 +94,7 @@ func Verify(from io.Reader, want Expected, progress func(seq uint64)) (v Verifie
 
 // judge holds the leaves against the checkpoint.
 func (l *leaves) judge(v *Verified, right tree.Range) error {
-	if l.stated.To <= leaf(l.header.Last) { // it ends there
+	if l.stated.To <= tree.Index(l.header.Last) { // it ends there
 		return l.fault
 	}
 	v.left = l.left
@@ -143,7 +143,7 @@ type leaves struct {
 }
 
 func newLeaves(h Header, left tree.Range, want Expected) *leaves {
-	return &leaves{header: h, want: want, left: left, stated: tree.EmptyRange(leaf(h.First))}
+	return &leaves{header: h, want: want, left: left, stated: tree.EmptyRange(tree.Index(h.First))}
 }
 
 // read reads all lines, or as far as they are in order.

@@ -31,6 +31,9 @@ func LeafOf(canonical []byte, stored time.Time) tlog.Hash {
 	return tlog.RecordHash(binary.BigEndian.AppendUint64(canonical, uint64(stored.UnixNano())))
 }
 
+// Index is that of a sequence's leaf.
+func Index(seq uint64) int64 { return int64(seq) - 1 } //nolint:gosec // sequences are far below 2^63
+
 // A Subtree is a whole subtree: the leaves from N<<Level up to (N+1)<<Level.
 type Subtree struct {
 	Level int

@@ -9,7 +9,6 @@ package checkpoint
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -101,14 +100,6 @@ type kept struct {
 type signed struct {
 	tree.Checkpoint
 	text []byte
-}
-
-// record is what the bucket has of a stream.
-type record struct {
-	// Checkpoint is the newest, as a signed note.
-	Checkpoint string `json:"checkpoint,omitempty"`
-	// Failed is why the stream has failed, for all processes.
-	Failed string `json:"failed,omitempty"`
 }
 
 // Open looks at every stream once, so that one that does not hold has failed
@@ -262,7 +253,7 @@ func (k *Keeper) hold(ctx context.Context, s *kept, c signed) error {
 	}
 	if c.Size >= s.held.Size {
 		s.held = c.Checkpoint
-		s.tell(c)
+		s.became(c)
 	}
 	return nil
 }
@@ -278,8 +269,8 @@ func (k *Keeper) seemsShorter(s *kept, head eventlog.Head, c tree.Checkpoint) er
 	return err
 }
 
-// tell makes a checkpoint the newest.
-func (s *kept) tell(c signed) {
+// became makes a checkpoint the newest.
+func (s *kept) became(c signed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.newest = c
@@ -337,7 +328,7 @@ func (k *Keeper) sign(ctx context.Context, s *kept, revision uint64) error {
 			return err
 		}
 		s.held = c
-		s.tell(signed{c, text})
+		s.became(signed{c, text})
 	}
 	if s.held.Size > s.recorded.Size {
 		return k.write(ctx, s.stream, record{Checkpoint: string(s.latest().text)}, revision)
@@ -370,42 +361,6 @@ func (k *Keeper) tell(ctx context.Context, s *kept, have record, revision uint64
 			return err
 		}
 		s.told = true
-	}
-	return nil
-}
-
-// read reads what the bucket has of a stream.
-func (k *Keeper) read(ctx context.Context, stream string) (r record, revision uint64, err error) {
-	entry, err := k.kv.Get(ctx, stream)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return record{}, 0, nil
-	}
-	if err == nil {
-		revision = entry.Revision()
-		err = json.Unmarshal(entry.Value(), &r)
-	}
-	if err != nil {
-		return record{}, 0, fmt.Errorf("read the bucket of checkpoints: %w", err)
-	}
-	return r, revision, nil
-}
-
-// write replaces what was read. Who was first with another is seen the next time.
-func (k *Keeper) write(ctx context.Context, stream string, r record, revision uint64) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encode checkpoint: %w", err)
-	}
-	if revision == 0 {
-		_, err = k.kv.Create(ctx, stream, text)
-	} else {
-		_, err = k.kv.Update(ctx, stream, text, revision)
-	}
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("write the bucket of checkpoints: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,54 @@
+package checkpoint
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// record is what the bucket has of a stream.
+type record struct {
+	// Checkpoint is the newest, as a signed note.
+	Checkpoint string `json:"checkpoint,omitempty"`
+	// Failed is why the stream has failed, for all processes.
+	Failed string `json:"failed,omitempty"`
+}
+
+// read reads what the bucket has of a stream.
+func (k *Keeper) read(ctx context.Context, stream string) (r record, revision uint64, err error) {
+	entry, err := k.kv.Get(ctx, stream)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return record{}, 0, nil
+	}
+	if err == nil {
+		revision = entry.Revision()
+		err = json.Unmarshal(entry.Value(), &r)
+	}
+	if err != nil {
+		return record{}, 0, fmt.Errorf("read the bucket of checkpoints: %w", err)
+	}
+	return r, revision, nil
+}
+
+// write replaces what was read. Who was first with another is seen the next time.
+func (k *Keeper) write(ctx context.Context, stream string, r record, revision uint64) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode checkpoint: %w", err)
+	}
+	if revision == 0 {
+		_, err = k.kv.Create(ctx, stream, text)
+	} else {
+		_, err = k.kv.Update(ctx, stream, text, revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write the bucket of checkpoints: %w", err)
+	}
+	return nil
+}
