@@ -18,9 +18,9 @@ import (
 func (s *Server) operatorPage(next rules.Interaction) string {
 	switch next {
 	case rules.AskLogin:
-		return s.parts.Settings.LoginURL
+		return s.settings.Get().LoginURL
 	case rules.AskConsent:
-		return s.parts.Settings.ConsentURL
+		return s.settings.Get().ConsentURL
 	}
 	return ""
 }
@@ -259,6 +259,6 @@ func (s *Server) sendBack(c echo.Context, p authority.Pending) error {
 	if err != nil {
 		return err
 	}
-	location := strings.TrimSuffix(s.parts.Settings.Issuer, s.basePath()) + s.pageURL(continuePage, text)
+	location := strings.TrimSuffix(s.settings.Get().Issuer, s.basePath()) + s.pageURL(continuePage, text)
 	return c.JSON(http.StatusOK, sentBack{location})
 }

@@ -357,7 +357,7 @@ func (s *Server) respond(c echo.Context, p authority.Pending, client fold.Client
 	if p.State != "" {
 		fields = append(fields, pages.Field{Name: "state", Value: p.State})
 	}
-	fields = append(fields, pages.Field{Name: "iss", Value: s.parts.Settings.Issuer})
+	fields = append(fields, pages.Field{Name: "iss", Value: s.settings.Get().Issuer})
 	if p.ResponseMode == modeFormPost {
 		return s.write(c, http.StatusOK, p.UILocales, pages.FormPost{
 			Client: pages.Client{ID: client.ID, Name: client.Name}, Target: p.Target, Fields: fields,

@@ -47,7 +47,7 @@ func (s *Server) authorizeDevice(c echo.Context) error {
 		s.refused(c, what, true, err)
 		return err
 	}
-	page := s.parts.Settings.Issuer + devicePage
+	page := s.settings.Get().Issuer + devicePage
 	return c.JSON(http.StatusOK, deviceAnswer{
 		DeviceCode: begun.DeviceCode, UserCode: begun.UserCode.String(),
 		VerificationURI: page, VerificationURIComplete: page + deviceQuery(begun.UserCode),
@@ -57,7 +57,7 @@ func (s *Server) authorizeDevice(c echo.Context) error {
 
 // pollInterval is in whole seconds, rounded up.
 func (s *Server) pollInterval() time.Duration {
-	interval := s.parts.Settings.DevicePollLimit.Interval()
+	interval := s.settings.Get().DevicePollLimit.Interval()
 	if interval == 0 {
 		return defaultInterval
 	}

@@ -43,7 +43,7 @@ func Codes(login bool) map[string][]int {
 
 // OpenAPI is the description of an authority of an issuer.
 func OpenAPI(issuer string) (document map[string]any, err error) {
-	s := &Server{parts: Parts{Settings: config.Settings{Issuer: issuer}}}
+	s := &Server{settings: config.NewLive(config.Settings{Issuer: issuer})}
 	rendered, err := newOpenAPI(issuer, s.basePath())
 	if err != nil {
 		return nil, err

@@ -163,7 +163,7 @@ func (s *Server) showLogin(c echo.Context) error {
 
 func (s *Server) writeLogin(c echo.Context, status int, i interaction, username string, problems ...pages.Problem) error {
 	p := pages.Login{Form: s.form(c, i, loginPage, problems...), Client: i.shown(), Username: username}
-	if s.parts.Settings.Registration {
+	if s.settings.Get().Registration {
 		p.RegisterURL = s.pageURL(registerPage, i.text)
 	}
 	return s.write(c, status, i.pending.UILocales, p)
@@ -251,7 +251,7 @@ func (s *Server) writeRegister(c echo.Context, status int, i interaction, sent c
 // registersAtPages reports whether our pages take registrations. With a sign-in
 // page of the operator's they do not.
 func (s *Server) registersAtPages() bool {
-	return s.parts.Settings.Registration && s.operatorPage(rules.AskLogin) == ""
+	return s.settings.Get().Registration && s.operatorPage(rules.AskLogin) == ""
 }
 
 // signInAsNew registers who sent the form of showRegister.
@@ -366,7 +366,7 @@ func isRepeatedOffline(scope []string) func(string) bool {
 
 // lasting is how long a client's access lasts at most.
 func (s *Server) lasting(client fold.Client, scope []string) pages.Lasting {
-	policy := s.parts.Settings.Policy().For(client.ClientSettings)
+	policy := s.settings.Get().Policy().For(client.ClientSettings)
 	if rules.WantsRefresh(scope) {
 		return pages.Lasting{For: policy.RefreshAbsolute}
 	}

@@ -27,6 +27,15 @@ func newLimits(s config.Settings) limits {
 	}
 }
 
+// set changes the rates.
+func (l limits) set(s *config.Settings) {
+	l.addresses.Set(s.AddressLimit)
+	l.clients.Set(s.ClientLimit)
+	l.registrations.Set(s.RegistrationLimit)
+	l.devices.Set(s.DeviceLimit)
+	l.userCodes.Set(s.FailureLimit)
+}
+
 // limitAddress comes before a request is parsed or anything is read for it.
 func (s *Server) limitAddress(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

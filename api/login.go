@@ -185,7 +185,7 @@ func (s *Server) register(c echo.Context, sent credentials) (fold.User, error) {
 }
 
 func (s *Server) mayRegister(c echo.Context) error {
-	if !s.parts.Settings.Registration {
+	if !s.settings.Get().Registration {
 		return asError(&rules.Refusal{Reason: registrationClosed})
 	}
 	return tooMany(s.limits.registrations.Address(caller(c).Address, time.Now()))

@@ -61,7 +61,7 @@ func supportedClaims() []string {
 
 // basePath is the issuer's path, below which all its endpoints are.
 func (s *Server) basePath() string {
-	u, err := url.Parse(s.parts.Settings.Issuer)
+	u, err := url.Parse(s.settings.Get().Issuer)
 	if err != nil {
 		return ""
 	}
@@ -75,11 +75,11 @@ func (s *Server) metadata(c echo.Context) error {
 }
 
 func (s *Server) newMetadata() metadata {
-	base := strings.TrimSuffix(s.parts.Settings.Issuer, "/")
+	base := strings.TrimSuffix(s.settings.Get().Issuer, "/")
 	confidential := []string{authBasic, authPost}
 	all := append(slices.Clone(confidential), authNone)
 	return metadata{
-		Issuer:                s.parts.Settings.Issuer,
+		Issuer:                s.settings.Get().Issuer,
 		AuthorizationEndpoint: base + "/oauth2/authorize",
 		TokenEndpoint:         base + "/oauth2/token",
 		JWKS:                  base + "/oauth2/jwks",
@@ -103,7 +103,7 @@ func (s *Server) newMetadata() metadata {
 		Scopes:       []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},
 		Claims:       supportedClaims(),
 		SubjectTypes: []string{rules.SubjectPublic, rules.SubjectPairwise},
-		IDTokenAlgs:  s.parts.Settings.SigningAlgorithms,
+		IDTokenAlgs:  s.settings.Get().SigningAlgorithms,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/pages"
+	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
@@ -53,6 +54,10 @@ type Parts struct {
 	// none. It may be nil where none are kept.
 	Newest func(stream string) (tree.Checkpoint, []byte)
 	Logger *slog.Logger
+	// LogLevel is that of Logger, for administrators to change. Nil changes nothing.
+	LogLevel *slog.LevelVar
+	// Version is the program's, for its status.
+	Version string
 }
 
 // Open starts the feed, makes or loads the keys, and returns a Server that is
@@ -84,8 +89,9 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	live := config.NewLive(p.Settings)
 	a, err := authority.New(ctx, authority.Config{
-		Issuer: p.Settings.Issuer, Policy: p.Settings.Policy(), SigningAlgs: p.Settings.SigningAlgorithms,
+		Issuer: p.Settings.Issuer, Policy: func() rules.Policy { return live.Get().Policy() }, SigningAlgs: p.Settings.SigningAlgorithms,
 		Log: p.Log, Reader: p.Reader, Feed: feed, Keys: manager,
 		Secrets: secret.NewClientSecrets(p.KeyRing), Addresses: secret.NewAddresses(p.KeyRing),
 		OriginKeys: p.KeyRing.Sealer("origin-key"), TokenUsers: p.KeyRing.Sealer("token-user"),
@@ -102,7 +108,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(ctx, p, a, manager, feed, renderer)
+	return newServer(ctx, p, live, a, manager, feed, renderer)
 }
 
 // openKeys makes or loads the keys and keeps them as the feed tells.

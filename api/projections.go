@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/projector"
 )
@@ -122,13 +123,16 @@ func (s *Server) projectionRoutes(admin section) {
 }
 
 // Projections is the admin interface of a process that has read models and no API:
-// what a Server has at /admin/v1/projections, behind the same key. Of p it takes
-// Local, AdminKey and Logger.
+// what a Server has at /admin/v1/projections and /admin/v1/log-level, behind the
+// same key. Of p it takes Local, AdminKey, Logger and LogLevel.
 func Projections(p Parts) http.Handler {
 	p.RequestTimeout = defaultRequestTimeout
-	s := &Server{parts: p}
+	s := &Server{parts: p, settings: config.NewLive(p.Settings), logLevel: newLogLevel(p.LogLevel)}
+	s.setCallers(nil)
 	e := s.newEcho()
-	s.projectionRoutes(s.adminSection(e))
+	admin := s.adminSection(e)
+	s.projectionRoutes(admin)
+	s.logLevelRoutes(admin)
 	return e
 }
 

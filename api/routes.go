@@ -114,6 +114,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/revocations", s.beginRevocation)
 	admin.add(http.MethodGet, "/revocations/:id", s.showRevocation)
 	admin.add(http.MethodGet, "/status", s.status)
+	s.logLevelRoutes(admin)
 	s.projectionRoutes(admin)
 }
 

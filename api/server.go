@@ -8,14 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/backchannel"
+	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/revocations"
@@ -26,12 +29,15 @@ import (
 // A Server has the two handlers of the process: one for clients, one for
 // administrators.
 type Server struct {
-	parts     Parts
+	parts Parts
+	// settings are those in force, which begin as the parts'.
+	settings  *config.Live
 	authority *authority.Authority
 	keys      *keys.Manager
 	feed      *projector.Feed
 	limits    limits
 	openAPI   openAPI
+	logLevel  *logLevel
 	logouts   *backchannel.Deliverer
 	// revocations are the jobs that revoke in bulk.
 	revocations *revocations.Runner
@@ -45,13 +51,17 @@ type Server struct {
 	// of events ended.
 	addresses *secret.Addresses
 	cursors   *secret.Sealer
-	stop      context.CancelFunc
-	done      sync.WaitGroup
+	// callers finds the address of who sent a request.
+	callers atomic.Pointer[echo.IPExtractor]
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // newServer follows the keys until Close, whatever becomes of ctx.
-func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) (*Server, error) {
-	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
+func newServer(ctx context.Context, p Parts, live *config.Live, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) (*Server, error) {
+	s := &Server{parts: p, settings: live, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
+	s.setCallers(p.Settings.TrustedProxies)
+	s.logLevel = newLogLevel(p.LogLevel)
 	s.pages, s.origin, s.ownOrigin = r, http.NewCrossOriginProtection(), originOf(p.Settings.Issuer)
 	if err := s.origin.AddTrustedOrigin(s.ownOrigin); err != nil {
 		p.Logger.Warn("forms are taken from where they are served only", "error", err)
@@ -78,6 +88,21 @@ func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Man
 		AllowPrivate: p.Settings.PrivateBackchannel(),
 	})
 	return s, nil
+}
+
+// Reload puts what can change of s in force, for requests that begin from now
+// on. Check s before.
+func (s *Server) Reload(with config.Settings) {
+	now := s.settings.Set(with)
+	s.limits.set(now)
+	s.authority.Polls.Set(now.DevicePollLimit)
+	s.authority.Failures.Set(now.FailureLimit, now.AddressFailureLimit)
+	s.setCallers(now.TrustedProxies)
+}
+
+func (s *Server) setCallers(trusted []netip.Prefix) {
+	extractor := ipExtractor(trusted)
+	s.callers.Store(&extractor)
 }
 
 // originOf is the web origin of an address (RFC 6454 §6.2).
@@ -134,7 +159,7 @@ func (s *Server) Admin() http.Handler { return s.admin }
 func (s *Server) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = ipExtractor(s.parts.Settings.TrustedProxies)
+	e.IPExtractor = func(r *http.Request) string { return (*s.callers.Load())(r) }
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
 		// Only what no route's dialect has answered comes here.
 		if !c.Response().Committed {

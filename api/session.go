@@ -71,5 +71,5 @@ func (s *Server) session(c echo.Context) (*authority.Authentication, error) {
 func isNoSession(err error) bool { return isRefusal(err, authority.NoSession) }
 
 func (s *Server) isSecure() bool {
-	return !strings.HasPrefix(s.parts.Settings.Issuer, "http://")
+	return !strings.HasPrefix(s.settings.Get().Issuer, "http://")
 }

@@ -12,7 +12,9 @@ type statusView struct {
 	Issuer     string `json:"issuer"`
 	Realm      string `json:"realm"`
 	Partitions int    `json:"partitions"`
-	Ready      bool   `json:"ready"`
+	// Version is the program's.
+	Version string `json:"version,omitempty"`
+	Ready   bool   `json:"ready"`
 	// Reason is why it is not ready.
 	Reason string `json:"reason,omitempty"`
 	// ClockSkew is how far the clock is off the log's, in milliseconds.
@@ -23,8 +25,8 @@ type statusView struct {
 
 func (s *Server) status(c echo.Context) error {
 	view := statusView{
-		Issuer: s.parts.Settings.Issuer, Realm: string(s.parts.Log.Realm()), Partitions: len(s.parts.Log.Partitions()),
-		Ready: true, ClockSkew: s.feed.ClockSkew().Milliseconds(),
+		Issuer: s.settings.Get().Issuer, Realm: string(s.parts.Log.Realm()), Partitions: len(s.parts.Log.Partitions()),
+		Version: s.parts.Version, Ready: true, ClockSkew: s.feed.ClockSkew().Milliseconds(),
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
 	defer cancel()

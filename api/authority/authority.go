@@ -44,8 +44,8 @@ const (
 type Config struct {
 	// Issuer is the iss of every token (RFC 8414 §2).
 	Issuer string
-	// Policy is the installation's; a client may have its own.
-	Policy rules.Policy
+	// Policy is the installation's at present; a client may have its own.
+	Policy func() rules.Policy
 	// SigningAlgs are the algorithms that there are keys for; the first is the
 	// default.
 	SigningAlgs []string

@@ -72,4 +72,4 @@ func (a *Authority) FindClient(ctx context.Context, id string) (fold.Client, err
 	return client, nil
 }
 
-func (a *Authority) policy(c fold.Client) rules.Policy { return a.Policy.For(c.ClientSettings) }
+func (a *Authority) policy(c fold.Client) rules.Policy { return a.Policy().For(c.ClientSettings) }

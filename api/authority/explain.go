@@ -130,7 +130,7 @@ func (a *Authority) Explain(ctx context.Context, q Inquiry) (Explanation, error)
 	if err != nil {
 		return Explanation{}, err
 	}
-	verdict, err := rules.Explain(found.Explained, happened, a.Policy, p.now)
+	verdict, err := rules.Explain(found.Explained, happened, a.Policy(), p.now)
 	if err != nil {
 		return Explanation{}, err
 	}

@@ -40,7 +40,7 @@ func (a *Authority) openSession(ctx context.Context, id events.SessionID, u fold
 	if mac == 0 {
 		return nil, "", unavailable("choose a MAC key", errors.New("none is active here"))
 	}
-	fact := rules.OpenSession(u, amr, acr, a.Policy, mac, at)
+	fact := rules.OpenSession(u, amr, acr, a.Policy(), mac, at)
 	text, err = ring.Render(credential.Session, credential.Claims{Grant: id, Expires: fact.Expires, MACKey: mac})
 	if err != nil {
 		return nil, "", fmt.Errorf("render session: %w", err)

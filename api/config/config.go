@@ -18,36 +18,36 @@ import (
 )
 
 // Settings are the decisions of one authority. Zero values are not defaults:
-// start from Default.
+// start from Default. Those with the tag reload can be changed while it runs.
 type Settings struct {
 	Issuer string `placeholder:"URL" help:"Issuer identifier (RFC 8414), https except on loopback. Default: the address listened on, if it is loopback."`
 
 	SigningAlgorithms []string `default:"ES256" placeholder:"ALG" help:"JWS algorithms of access and ID tokens, of ES256, RS256 and EdDSA, each with a key; the first is the default of clients that name none."`
 
-	CodeLifetime        time.Duration `default:"1m" help:"Life of an authorization code, at most 10m."`
-	AccessTokenLifetime time.Duration `default:"1h" help:"Life of an access token, at most 24h."`
-	RefreshIdle         time.Duration `default:"720h" help:"How long a refresh token lives unused."`
-	RefreshAbsolute     time.Duration `default:"2160h" help:"How long a grant lives, however often it is used."`
-	RetryWindow         time.Duration `default:"30s" help:"How long a spent refresh token is answered again with the same successor; 0 is never."`
-	SessionLifetime     time.Duration `default:"24h" help:"How long a person stays signed in at a browser, at most 2160h."`
+	CodeLifetime        time.Duration `default:"1m" reload:"" help:"Life of an authorization code, at most 10m."`
+	AccessTokenLifetime time.Duration `default:"1h" reload:"" help:"Life of an access token, at most 24h."`
+	RefreshIdle         time.Duration `default:"720h" reload:"" help:"How long a refresh token lives unused."`
+	RefreshAbsolute     time.Duration `default:"2160h" reload:"" help:"How long a grant lives, however often it is used."`
+	RetryWindow         time.Duration `default:"30s" reload:"" help:"How long a spent refresh token is answered again with the same successor; 0 is never."`
+	SessionLifetime     time.Duration `default:"24h" reload:"" help:"How long a person stays signed in at a browser, at most 2160h."`
 	FreshnessBound      time.Duration `default:"1s" help:"How old what a replica knows of revocations may be before it answers 503 rather than accept."`
 
-	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
-	ClientLimit         limit.Rate `default:"0" placeholder:"RATE" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
-	RegistrationLimit   limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Registrations of users from one address; 0 is no limit."`
-	DeviceLimit         limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Device authorizations begun from one address; 0 is no limit."`
-	DevicePollLimit     limit.Rate `default:"12/m:2" placeholder:"RATE" help:"Polls with one device code, from which follows the interval that devices are told; faster ones are told to slow down. 0 is no limit."`
-	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" help:"Wrong secrets of one client, or wrong passwords or device codes of one user, from one address; 0 is no limit."`
-	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets, passwords and device codes from one address, whoever's; 0 is no limit."`
+	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" reload:"" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
+	ClientLimit         limit.Rate `default:"0" placeholder:"RATE" reload:"" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
+	RegistrationLimit   limit.Rate `default:"60/m:100" placeholder:"RATE" reload:"" help:"Registrations of users from one address; 0 is no limit."`
+	DeviceLimit         limit.Rate `default:"60/m:100" placeholder:"RATE" reload:"" help:"Device authorizations begun from one address; 0 is no limit."`
+	DevicePollLimit     limit.Rate `default:"12/m:2" placeholder:"RATE" reload:"" help:"Polls with one device code, from which follows the interval that devices are told; faster ones are told to slow down. 0 is no limit."`
+	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" reload:"" help:"Wrong secrets of one client, or wrong passwords or device codes of one user, from one address; 0 is no limit."`
+	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" reload:"" help:"Wrong secrets, passwords and device codes from one address, whoever's; 0 is no limit."`
 
-	Registration bool `default:"true" negatable:"" help:"Let people register themselves."`
+	Registration bool `default:"true" negatable:"" reload:"" help:"Let people register themselves."`
 
 	AllowPrivateBackchannel bool `negatable:"" help:"Tell clients of the ends of sessions also at private, loopback and link-local addresses. An issuer on loopback does so in any case."`
 
-	LoginURL   string `name:"login-url" placeholder:"URL" help:"The operator's own page to sign in at, in place of ours. It tells the admin API who it was."`
-	ConsentURL string `name:"consent-url" placeholder:"URL" help:"The operator's own page to agree at, in place of ours."`
+	LoginURL   string `name:"login-url" placeholder:"URL" reload:"" help:"The operator's own page to sign in at, in place of ours. It tells the admin API who it was."`
+	ConsentURL string `name:"consent-url" placeholder:"URL" reload:"" help:"The operator's own page to agree at, in place of ours."`
 
-	TrustedProxies []netip.Prefix `name:"trusted-proxy" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For is believed. None by default."`
+	TrustedProxies []netip.Prefix `name:"trusted-proxy" placeholder:"CIDR" reload:"" help:"Proxies whose X-Forwarded-For is believed. None by default."`
 }
 
 // Bounds that no configuration can leave. Those of codes and access tokens are

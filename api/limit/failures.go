@@ -12,16 +12,24 @@ import (
 // elsewhere. Names are of one kind: give those of clients and of users each a
 // prefix, and none that is empty.
 type Failures struct {
+	mu                sync.Mutex
 	ofName, ofAddress Rate
-
-	mu    sync.Mutex
-	table table
+	table             table
 }
 
 // NewFailures allows so many failures of one name from one address, and so
 // many from one address, whatever the name.
 func NewFailures(ofName, ofAddress Rate) *Failures {
 	return &Failures{ofName: ofName, ofAddress: ofAddress, table: newTable()}
+}
+
+// Set changes what is allowed. With other rates everybody begins anew.
+func (f *Failures) Set(ofName, ofAddress Rate) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ofName != ofName || f.ofAddress != ofAddress {
+		f.ofName, f.ofAddress, f.table = ofName, ofAddress, newTable()
+	}
 }
 
 // Begin takes up an attempt, unless too many failed or may yet: those that have

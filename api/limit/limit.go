@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,7 +66,10 @@ func network(addr netip.Addr) netip.Prefix {
 }
 
 // A Limiter lets every caller do so much.
-type Limiter struct {
+type Limiter struct{ counted atomic.Pointer[counted] }
+
+// counted is what callers did since a rate is in force.
+type counted struct {
 	rate Rate
 
 	mu    sync.Mutex
@@ -73,26 +77,37 @@ type Limiter struct {
 }
 
 // NewLimiter returns a Limiter of r for each caller.
-func NewLimiter(r Rate) *Limiter { return &Limiter{rate: r, table: newTable()} }
+func NewLimiter(r Rate) *Limiter {
+	l := &Limiter{}
+	l.counted.Store(&counted{rate: r, table: newTable()})
+	return l
+}
+
+// Set changes the rate. With another one every caller begins anew.
+func (l *Limiter) Set(r Rate) {
+	if l.counted.Load().rate != r {
+		l.counted.Store(&counted{rate: r, table: newTable()})
+	}
+}
 
 // Name takes a token of a name's. If there is none it takes nothing and
 // returns how long until there is one.
 func (l *Limiter) Name(name string, now time.Time) (wait time.Duration) {
-	return l.take(key{name: name}, now)
+	return l.counted.Load().take(key{name: name}, now)
 }
 
 // Address is Name for an address, or an IPv6 address's /64 network.
 func (l *Limiter) Address(addr netip.Addr, now time.Time) (wait time.Duration) {
-	return l.take(key{from: network(addr)}, now)
+	return l.counted.Load().take(key{from: network(addr)}, now)
 }
 
-func (l *Limiter) take(k key, now time.Time) time.Duration {
-	if l.rate.off() {
+func (c *counted) take(k key, now time.Time) time.Duration {
+	if c.rate.off() {
 		return 0
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.table.of(k, l.rate)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.table.of(k, c.rate)
 	wait := b.wait(now)
 	if wait == 0 {
 		b.take(now)

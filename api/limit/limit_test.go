@@ -261,3 +261,46 @@ func TestInterval(t *testing.T) {
 		}
 	}
 }
+
+func TestSetBeginsAnew(t *testing.T) {
+	now, one, two := time.Now(), limit.Rate{N: 1, Per: time.Hour, Burst: 1}, limit.Rate{N: 1, Per: time.Hour, Burst: 2}
+	l := limit.NewLimiter(one)
+	l.Name("a", now)
+	l.Set(one)
+	if l.Name("a", now) == 0 {
+		t.Error("the same rate forgave what was taken")
+	}
+	l.Set(two)
+	for n := range 3 {
+		if allowed := l.Name("a", now) == 0; allowed != (n < 2) {
+			t.Errorf("request %d of two: %v", n+1, allowed)
+		}
+	}
+	l.Set(limit.Rate{})
+	if l.Name("a", now) != 0 {
+		t.Error("no limit limits")
+	}
+
+	f := limit.NewFailures(one, limit.Rate{})
+	fail := func() bool {
+		end, _ := f.Begin("a", netip.Addr{}, now)
+		if end == nil {
+			return false
+		}
+		end(true)
+		return true
+	}
+	if !fail() || fail() {
+		t.Fatal("not one failure is allowed")
+	}
+	f.Set(one, limit.Rate{})
+	if fail() {
+		t.Error("the same rates forgave a failure")
+	}
+	f.Set(two, limit.Rate{})
+	for n := range 3 {
+		if allowed := fail(); allowed != (n < 2) {
+			t.Errorf("failure %d of two: %v", n+1, allowed)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ const maxAnswer = 16 << 20
 // adminFlags say which authority to administer, and by what right.
 type adminFlags struct {
 	AdminURL     string        `name:"admin-url" default:"http://127.0.0.1:8081" help:"Address of the admin API."`
+	AdminCA      string        `name:"admin-ca" type:"path" placeholder:"FILE" help:"Certificates that the admin API's is verified with. Default: the system's."`
 	AdminKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of the admin API. Prefer --admin-key-file: arguments are seen by everybody on the machine."`
 	AdminKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the admin key. Default: DATA/admin-key."`
 	Data         string        `default:"./chancery-data" type:"path" help:"Directory of the server, for its admin key."`
@@ -64,7 +67,30 @@ func (f adminFlags) client() (*adminClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &adminClient{base: base.JoinPath("/admin/v1"), key: key, http: &http.Client{CheckRedirect: noRedirect}}, nil
+	transport, err := f.transport()
+	if err != nil {
+		return nil, err
+	}
+	return &adminClient{base: base.JoinPath("/admin/v1"), key: key, http: &http.Client{Transport: transport, CheckRedirect: noRedirect}}, nil
+}
+
+// transport trusts whom it is told to, or whom the system trusts.
+func (f adminFlags) transport() (http.RoundTripper, error) {
+	if f.AdminCA == "" {
+		return http.DefaultTransport, nil
+	}
+	text, err := os.ReadFile(f.AdminCA)
+	if err != nil {
+		return nil, fmt.Errorf("admin-ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("admin-ca: %s has no certificate", f.AdminCA)
+	}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}, nil
 }
 
 // noRedirect keeps the key from going anywhere else.

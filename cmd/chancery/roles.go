@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/alecthomas/kong"
 
@@ -35,12 +36,16 @@ Examples:
     chancery serve --config /etc/chancery.yaml --print-config`
 }
 
-// Run serves until ctx ends.
-func (c *serveCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
-	return c.run(ctx, call, set, t, server.Config{
+func (c *serveCmd) config() server.Config {
+	return server.Config{
 		Role: server.All, Dev: c.Dev, Settings: c.Settings, Public: c.Public,
 		Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: c.Keys, Evidence: c.Evidence, Archive: c.Archive,
-	})
+	}
+}
+
+// Run serves until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
+	return c.run(ctx, call, set, t, c.config())
 }
 
 type apiCmd struct {
@@ -66,12 +71,16 @@ Example:
         --key-encryption-keys-file /run/secrets/key-encryption-keys`
 }
 
-// Run serves until ctx ends.
-func (c *apiCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
-	return c.run(ctx, call, set, t, server.Config{
+func (c *apiCmd) config() server.Config {
+	return server.Config{
 		Role: server.API, Settings: c.Settings, Public: c.Public,
 		Admin: c.Admin, Log: c.Log, Keys: c.Keys, Archive: c.Archive,
-	})
+	}
+}
+
+// Run serves until ctx ends.
+func (c *apiCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
+	return c.run(ctx, call, set, t, c.config())
 }
 
 type projectorCmd struct {
@@ -98,12 +107,22 @@ Example:
         --admin-key-file /run/secrets/admin-key`
 }
 
-// Run serves until ctx ends.
-func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
-	return c.run(ctx, call, set, t, server.Config{
+func (c *projectorCmd) config() server.Config {
+	return server.Config{
 		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: server.Keys{AdminKeys: c.Keys},
 		Evidence: c.Evidence, Archive: c.Archive,
-	})
+	}
+}
+
+// Run serves until ctx ends.
+func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *settings, t terminal) error {
+	return c.run(ctx, call, set, t, c.config())
+}
+
+// A role is the command of a process that serves.
+type role interface {
+	config() server.Config
+	logLevel() slog.Level
 }
 
 // process is what the roles have in common.
@@ -112,8 +131,11 @@ type process struct {
 	Logging     logging `embed:"" group:"logging"`
 }
 
+func (p process) logLevel() slog.Level { return p.Logging.LogLevel }
+
 func (p process) run(ctx context.Context, call *kong.Context, set *settings, t terminal, cfg server.Config) error {
-	cfg.Logger, cfg.Out = p.Logging.logger(t.err), t.out
+	cfg.LogLevel, cfg.Version = new(slog.LevelVar), version()
+	cfg.Logger, cfg.Out = p.Logging.logger(t.err, cfg.LogLevel), t.out
 	if p.PrintConfig {
 		if err := printConfig(t.out, call, set, cfg.WithIssuer()); err != nil {
 			return err
@@ -124,6 +146,9 @@ func (p process) run(ctx context.Context, call *kong.Context, set *settings, t t
 	}
 	if p.PrintConfig {
 		return nil
+	}
+	if !cfg.Dev { // which is for a terminal, and ends with it
+		cfg.Reloads = reloads(ctx, call, cfg.Logger, cfg.LogLevel)
 	}
 	return server.New(cfg).Run(ctx)
 }

@@ -17,6 +17,7 @@ type status struct {
 	Issuer     string               `json:"issuer"`
 	Realm      string               `json:"realm"`
 	Partitions int                  `json:"partitions"`
+	Version    string               `json:"version"`
 	Ready      bool                 `json:"ready"`
 	Reason     string               `json:"reason"`
 	ClockSkew  int64                `json:"clock_skew_ms"`
@@ -42,6 +43,7 @@ func (s status) print(t terminal) error {
 		[]string{"issuer", s.Issuer},
 		[]string{"realm", s.Realm},
 		[]string{"partitions", strconv.Itoa(s.Partitions)},
+		[]string{"version", cmp.Or(s.Version, "-")},
 		[]string{"state", state},
 		[]string{"clock skew", (time.Duration(s.ClockSkew) * time.Millisecond).String()},
 	)

@@ -29,7 +29,7 @@ func (c Config) Check() error {
 // listens on, if that is loopback.
 func (c Config) WithIssuer() Config {
 	if c.Settings.Issuer == "" && loopback(c.Public.Listen) {
-		c.Settings.Issuer = "http://" + c.Public.Listen
+		c.Settings.Issuer = scheme(c.Public.TLSCert != "") + "://" + c.Public.Listen
 	}
 	return c
 }
@@ -50,6 +50,7 @@ func (c Config) checkPublic() error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	var p problems
+	p.add((c.Public.TLSCert == "") != (c.Public.TLSKey == ""), "tls-cert: a certificate and its key, tls-key, go together")
 	p.add(c.Dev && !loopback(c.Public.Listen),
 		"dev: refused, because %s is not a loopback address and everybody knows the demonstration secrets", c.Public.Listen)
 	p.add(c.Public.Listen == c.Admin.AdminListen && !anyPort(c.Public.Listen),
@@ -61,10 +62,10 @@ func (c Config) checkAdmin() error {
 	if err := checkAddress(c.Admin.AdminListen); err != nil {
 		return fmt.Errorf("admin-listen: %w", err)
 	}
-	if c.Dev && !loopback(c.Admin.AdminListen) {
-		return fmt.Errorf("dev: refused, because %s is not a loopback address", c.Admin.AdminListen)
-	}
-	return nil
+	var p problems
+	p.add((c.Admin.AdminTLSCert == "") != (c.Admin.AdminTLSKey == ""), "admin-tls-cert: a certificate and its key, admin-tls-key, go together")
+	p.add(c.Dev && !loopback(c.Admin.AdminListen), "dev: refused, because %s is not a loopback address", c.Admin.AdminListen)
+	return p.join()
 }
 
 func (c Config) checkLog() error {

@@ -36,8 +36,16 @@ type Config struct {
 	// Dev starts with demonstration clients and a user, on loopback only.
 	Dev bool
 
+	// Reloads gives, while the process runs, what to change it to: the settings
+	// with the tag reload, checked. The rest is not looked at. Nil never does.
+	Reloads <-chan Config
+
+	// Version is what administrators are told of the program.
+	Version string
 	// Logger is told what happens. Nil discards it.
 	Logger *slog.Logger
+	// LogLevel is that of Logger, for administrators to change. Nil if it cannot be.
+	LogLevel *slog.LevelVar
 	// Out is where the banner and the tour of Dev go. Nil discards them.
 	Out io.Writer
 
@@ -51,12 +59,16 @@ type Config struct {
 
 // Public is the listener of the protocol.
 type Public struct {
-	Listen string `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
+	Listen  string `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
+	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate chain, in PEM, to serve the public endpoints with over TLS. A new one in the file is taken up by itself. Without one they are served in clear, for a proxy in front."`
+	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" help:"Key of the certificate, in PEM."`
 }
 
 // Admin is the listener of the admin API and of health.
 type Admin struct {
-	AdminListen string `default:"127.0.0.1:8081" help:"Address of the admin API and of /health/live and /health/ready."`
+	AdminListen  string `default:"127.0.0.1:8081" help:"Address of the admin API and of /health/live and /health/ready."`
+	AdminTLSCert string `name:"admin-tls-cert" type:"path" placeholder:"FILE" help:"Certificate chain of the admin listener, as tls-cert."`
+	AdminTLSKey  string `name:"admin-tls-key" type:"path" placeholder:"FILE" help:"Key of the admin listener's certificate."`
 }
 
 // Data is where a process keeps its files.

@@ -41,7 +41,7 @@ func ask(t *testing.T, url string) <-chan string {
 
 func TestDrainWaitsForRequests(t *testing.T) {
 	h := slow{make(chan struct{}), make(chan struct{})}
-	l, err := listen(t.Context(), "127.0.0.1:0", h, slog.New(slog.DiscardHandler))
+	l, err := listen(t.Context(), "127.0.0.1:0", nil, h, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestDrainWaitsForRequests(t *testing.T) {
 
 func TestDrainEndsStreams(t *testing.T) {
 	h := slow{make(chan struct{}), nil}
-	l, err := listen(t.Context(), "127.0.0.1:0", h, slog.New(slog.DiscardHandler))
+	l, err := listen(t.Context(), "127.0.0.1:0", nil, h, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestCloseIsBounded(t *testing.T) {
 func TestHealth(t *testing.T) {
 	check := errors.New("no log")
 	h := newHealth(func(context.Context) error { return check })
-	l, err := listen(t.Context(), "127.0.0.1:0", h, slog.New(slog.DiscardHandler))
+	l, err := listen(t.Context(), "127.0.0.1:0", nil, h, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,11 +24,14 @@ const (
 type listener struct {
 	net  net.Listener
 	http *http.Server
+	// cert is what it shows, nil without TLS.
+	cert *shownCertificate
 	// end cancels the contexts of all requests in progress.
 	end context.CancelFunc
 }
 
-func listen(ctx context.Context, address string, h http.Handler, logger *slog.Logger) (*listener, error) {
+// listen binds an address. With a certificate it speaks TLS there.
+func listen(ctx context.Context, address string, cert *shownCertificate, h http.Handler, logger *slog.Logger) (*listener, error) {
 	bound, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -36,9 +39,10 @@ func listen(ctx context.Context, address string, h http.Handler, logger *slog.Lo
 	// Requests outlive the context that the process is told to stop by: they
 	// are drained.
 	requests, end := context.WithCancel(context.WithoutCancel(ctx))
-	return &listener{
-		net: bound,
-		end: end,
+	l := &listener{
+		net:  bound,
+		end:  end,
+		cert: cert,
 		http: &http.Server{
 			Handler:           h,
 			BaseContext:       func(net.Listener) context.Context { return requests },
@@ -49,12 +53,20 @@ func listen(ctx context.Context, address string, h http.Handler, logger *slog.Lo
 			MaxHeaderBytes:    maxHeaderBytes,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		},
-	}, nil
+	}
+	if cert != nil {
+		l.http.TLSConfig = cert.config()
+	}
+	return l, nil
 }
 
 // serve answers requests until drain.
 func (l *listener) serve() error {
-	if err := l.http.Serve(l.net); !errors.Is(err, http.ErrServerClosed) {
+	serve := l.http.Serve
+	if l.cert != nil {
+		serve = func(bound net.Listener) error { return l.http.ServeTLS(bound, "", "") }
+	}
+	if err := serve(l.net); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.net.Addr(), err)
 	}
 	return nil
@@ -77,7 +89,14 @@ func (l *listener) url() string {
 	if l == nil {
 		return ""
 	}
-	return "http://" + l.net.Addr().String()
+	return scheme(l.cert != nil) + "://" + l.net.Addr().String()
+}
+
+func scheme(tls bool) string {
+	if tls {
+		return "https"
+	}
+	return "http"
 }
 
 // lateHandler is set after its listener is bound and before it serves.

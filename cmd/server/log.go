@@ -17,7 +17,7 @@ const connectionName = "chancery"
 func (s *Server) openLog(ctx context.Context) error {
 	var err error
 	if s.cfg.Log.NATSURL == "" {
-		s.nc, err = s.startEmbedded(ctx)
+		s.nc, err = s.startEmbedded()
 	} else {
 		s.nc, err = s.connect(s.cfg.Log.NATSCreds)
 	}
@@ -34,8 +34,8 @@ func (s *Server) openLog(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) startEmbedded(ctx context.Context) (*nats.Conn, error) {
-	ns, err := embedded.Start(embedded.Options{Dir: s.cfg.Data.Data, Logger: natsLogger(ctx, s.logger)})
+func (s *Server) startEmbedded() (*nats.Conn, error) {
+	ns, err := embedded.Start(embedded.Options{Dir: s.cfg.Data.Data, Logger: natsLogger(s.logger)})
 	if err != nil {
 		return nil, err
 	}
@@ -63,18 +63,16 @@ func (s *Server) connect(creds string) (*nats.Conn, error) {
 
 // natsLogger is where the embedded server logs: what it says about itself at
 // the info level is for debugging here.
-func natsLogger(ctx context.Context, logger *slog.Logger) *slog.Logger {
-	h := logger.Handler()
-	if !h.Enabled(ctx, slog.LevelDebug) {
-		h = warnings{h}
-	}
-	return slog.New(h).With("part", "nats-server")
+func natsLogger(logger *slog.Logger) *slog.Logger {
+	return slog.New(warnings{logger.Handler()}).With("part", "nats-server")
 }
 
-// warnings drops everything below a warning.
+// warnings drops everything below a warning, unless somebody is debugging.
 type warnings struct{ slog.Handler }
 
-func (w warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return w.Handler.Enabled(ctx, l) && (l >= slog.LevelWarn || w.Handler.Enabled(ctx, slog.LevelDebug))
+}
 
 func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return warnings{w.Handler.WithAttrs(attrs)}

@@ -32,7 +32,7 @@ func (s *Server) openProjections() error {
 	if err != nil {
 		return err
 	}
-	s.health.admit(api.Projections(api.Parts{Local: s.local, AdminKey: key, Logger: s.logger}))
+	s.health.admit(api.Projections(api.Parts{Local: s.local, AdminKey: key, Logger: s.logger, LogLevel: s.cfg.LogLevel}))
 	return nil
 }
 
@@ -47,7 +47,7 @@ func (s *Server) openAPI(ctx context.Context) error {
 	}
 	// Bound before it is served, because the issuer may be its address.
 	var handler lateHandler
-	if s.public, err = listen(ctx, s.cfg.Public.Listen, &handler, s.logger); err != nil {
+	if s.public, err = s.listen(ctx, s.cfg.Public.Listen, s.cfg.Public.TLSCert, s.cfg.Public.TLSKey, &handler); err != nil {
 		return err
 	}
 	s.cfg.Public.Listen = s.public.net.Addr().String()
@@ -65,6 +65,8 @@ func (s *Server) openAPI(ctx context.Context) error {
 		Status:    s.status,
 		Newest:    s.keeper.Newest,
 		Logger:    s.logger,
+		LogLevel:  s.cfg.LogLevel,
+		Version:   s.cfg.Version,
 	})
 	if err != nil {
 		return err

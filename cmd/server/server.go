@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -87,7 +88,8 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) start(ctx context.Context) error {
 	var err error
-	if s.admin, err = listen(ctx, s.cfg.Admin.AdminListen, s.health, s.logger); err != nil {
+	admin := s.cfg.Admin
+	if s.admin, err = s.listen(ctx, admin.AdminListen, admin.AdminTLSCert, admin.AdminTLSKey, s.health); err != nil {
 		return err
 	}
 	s.serve(s.admin)
@@ -105,12 +107,40 @@ func (s *Server) start(ctx context.Context) error {
 	return s.open(ctx)
 }
 
+// listen binds one of the process's addresses and keeps up with its certificate.
+func (s *Server) listen(ctx context.Context, address, certFile, keyFile string, h http.Handler) (*listener, error) {
+	cert, err := openCertificate(certFile, keyFile, s.logger)
+	if err != nil {
+		return nil, err
+	}
+	if cert != nil {
+		s.background(ctx, "the certificate", cert.watch)
+	}
+	return listen(ctx, address, cert, h, s.logger)
+}
+
+// reload puts in force what of cfg can be changed, and looks at the certificates.
+func (s *Server) reload(cfg Config) {
+	for _, l := range []*listener{s.public, s.admin} {
+		if l != nil && l.cert != nil {
+			l.cert.reload("")
+		}
+	}
+	if s.api != nil {
+		s.api.Reload(cfg.Settings)
+	}
+}
+
 func (s *Server) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-s.failed:
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.failed:
+			return err
+		case cfg := <-s.cfg.Reloads:
+			s.reload(cfg)
+		}
 	}
 }
 

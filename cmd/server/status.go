@@ -40,6 +40,9 @@ func (s *Server) check(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", stream, err)
 		}
 	}
+	if err := s.keeper.Err(); err != nil {
+		return err
+	}
 	return s.checkReader(ctx)
 }
 

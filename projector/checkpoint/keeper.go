@@ -94,6 +94,8 @@ type kept struct {
 
 	mu     sync.Mutex
 	newest signed
+	// compared says that the stream held against all that was kept of it, once.
+	compared bool
 }
 
 // signed is a checkpoint with its text.
@@ -148,6 +150,18 @@ func (k *Keeper) Newest(stream string) (tree.Checkpoint, []byte) {
 	return newest.Checkpoint, newest.text
 }
 
+// Err is nil once every stream was held against what was signed of it. Until then
+// a log that is as long and another one would not be noticed: a tree that is
+// built again has to catch up with the checkpoint first.
+func (k *Keeper) Err() error {
+	for _, s := range k.streams {
+		if !s.wasCompared() {
+			return fmt.Errorf("%s was not held against its checkpoint yet", s.stream)
+		}
+	}
+	return nil
+}
+
 // Signed is up to where a stream was signed that does not hold, for who accepts
 // the loss.
 func (k *Keeper) Signed(ctx context.Context, stream string) (size uint64) {
@@ -198,6 +212,7 @@ func (k *Keeper) look(ctx context.Context, s *kept) error {
 	}
 	err = k.compare(ctx, s, have)
 	if err == nil {
+		s.holds()
 		err = k.sign(ctx, s, revision)
 	}
 	if errors.Is(err, ErrShorter) || errors.Is(err, ErrDifferent) {
@@ -274,6 +289,18 @@ func (s *kept) became(c signed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.newest = c
+}
+
+func (s *kept) holds() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compared = true
+}
+
+func (s *kept) wasCompared() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.compared
 }
 
 func (s *kept) latest() signed {

@@ -289,3 +289,46 @@ func TestScrub(t *testing.T) {
 		t.Errorf("told to stop: %v", err)
 	}
 }
+
+// TestNotComparedYet holds back a tree that is built again: until it has come up
+// to the checkpoint, nobody can say that the log is the one that was signed.
+func TestNotComparedYet(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeys(t), t.TempDir()
+	nc := embeddedtest.Single(t).Conn()
+	first := start(t, nc, t.TempDir(), Config{Key: k.signer, Known: k.known, Dir: dir})
+	first.signs(t, first.tick(t, "a", 300))
+	if err := first.keeper.Err(); err != nil {
+		t.Errorf("who signed it: %v", err)
+	}
+	first.close(t)
+
+	again := make(chan struct{})
+	local, err := projector.OpenLocal(t.Context(), first.log, projector.LocalConfig{
+		Dir: t.TempDir(), NoAudit: true,
+		Gate: func(ctx context.Context, _ string) error {
+			select {
+			case <-again:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := &instance{log: first.log, local: local}
+	t.Cleanup(func() { second.close(t) })
+	second.keeper, err = Open(t.Context(), Config{
+		Log: first.log, Reader: local, Key: k.signer, Known: k.known, Dir: dir, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.keeper.Err() == nil {
+		t.Error("ready before the tree could be compared")
+	}
+	close(again)
+	embeddedtest.Eventually(t, "it is compared", func() bool { return second.keeper.Err() == nil })
+}
