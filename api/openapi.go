@@ -48,11 +48,18 @@ func newOpenAPI(issuer, base string) (openAPI, error) {
 }
 
 func (s *Server) openAPIYAML(c echo.Context) error {
-	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
-	return c.Blob(http.StatusOK, "application/yaml", s.openAPI.yaml) // RFC 9512
+	return s.describe(c, "application/yaml", func(d openAPI) []byte { return d.yaml }) // RFC 9512
 }
 
 func (s *Server) openAPIJSON(c echo.Context) error {
+	return s.describe(c, echo.MIMEApplicationJSON, func(d openAPI) []byte { return d.json })
+}
+
+func (s *Server) describe(c echo.Context, contentType string, form func(openAPI) []byte) error {
+	d, err := s.openAPI()
+	if err != nil {
+		return err
+	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
-	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, s.openAPI.json)
+	return c.Blob(http.StatusOK, contentType, form(d))
 }

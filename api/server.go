@@ -36,9 +36,10 @@ type Server struct {
 	keys      *keys.Manager
 	feed      *projector.Feed
 	limits    limits
-	openAPI   openAPI
-	logLevel  *logLevel
-	logouts   *backchannel.Deliverer
+	// openAPI is rendered when it is first asked for, which takes a while.
+	openAPI  func() (openAPI, error)
+	logLevel *logLevel
+	logouts  *backchannel.Deliverer
 	// revocations are the jobs that revoke in bulk.
 	revocations *revocations.Runner
 	pages       *pages.Renderer
@@ -67,10 +68,8 @@ func newServer(ctx context.Context, p Parts, live *config.Live, a *authority.Aut
 		p.Logger.Warn("forms are taken from where they are served only", "error", err)
 	}
 	s.addresses, s.cursors = secret.NewAddresses(p.KeyRing), p.KeyRing.Sealer("audit-cursor")
+	s.openAPI = sync.OnceValues(func() (openAPI, error) { return newOpenAPI(p.Settings.Issuer, s.basePath()) })
 	var err error
-	if s.openAPI, err = newOpenAPI(p.Settings.Issuer, s.basePath()); err != nil {
-		return nil, err
-	}
 	s.revocations, err = revocations.Start(ctx, revocations.Config{
 		Authority: a, Log: p.Log, Reader: p.Reader, Addresses: s.addresses, Sealer: p.KeyRing.Sealer("revocation"),
 		Now: func() time.Time { return f.Now(0) }, Logger: p.Logger,
