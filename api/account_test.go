@@ -63,6 +63,7 @@ func mustUser(t testing.TB, r *apitest.Replica, id string) fold.User {
 }
 
 func TestAccountPage(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	p := openAccount(t, v)
@@ -83,6 +84,7 @@ func TestAccountPage(t *testing.T) {
 }
 
 func TestEndASession(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v, other := r.NewVisitor(t), r.NewVisitor(t)
 	openAccount(t, other)
@@ -133,6 +135,7 @@ func TestEndASession(t *testing.T) {
 // TestRevokeAnApplication ends all that it got from anywhere, and has it ask
 // again.
 func TestRevokeAnApplication(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: patient, Partitions: 2})
 	v := r.NewVisitor(t)
 	var all []apitest.Answer
@@ -186,6 +189,7 @@ func TestRevokeAnApplication(t *testing.T) {
 // TestConsentWithdrawnWhileAGrantIsOpened has the grant opened by a consent that
 // was found, and is withdrawn before the grant is.
 func TestConsentWithdrawnWhileAGrantIsOpened(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	user := subject(t, allow(t, r, r.NewVisitor(t), "read"))
 	a := r.Server.Authority()
@@ -264,6 +268,7 @@ func TestRevokeAnApplicationThatAsksOn(t *testing.T) {
 }
 
 func TestSignOutEverywhere(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v, other := r.NewVisitor(t), r.NewVisitor(t)
 	tokens := allow(t, r, v, "read offline_access")
@@ -280,6 +285,7 @@ func TestSignOutEverywhere(t *testing.T) {
 
 // TestAccountFormsAreOurs refuses what another page, or another browser, sends.
 func TestAccountFormsAreOurs(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	p := openAccount(t, v)

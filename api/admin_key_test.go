@@ -13,6 +13,7 @@ import (
 
 // TestNoAdminKeyAdmitsNobody is a Server that was given none.
 func TestNoAdminKeyAdmitsNobody(t *testing.T) {
+	t.Parallel()
 	handler := (&Server{}).requireAdmin(func(echo.Context) error { return nil })
 	for _, header := range []string{"", "Bearer", "Bearer ", "bearer "} {
 		r := httptest.NewRequest(http.MethodGet, "/admin/v1/clients", http.NoBody)

@@ -21,6 +21,7 @@ func bearer(key string) []string { return []string{"Authorization", "Bearer " + 
 // TestAdminKey is RFC 6750 §2.1 and §3.1: the key is asked for at every
 // address, also at those that there are not.
 func TestAdminKey(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, test := range []struct {
 		name   string
@@ -63,6 +64,7 @@ func TestAdminKey(t *testing.T) {
 // TestListenersAreApart keeps what is for administrators off the public
 // listener, and the other way round.
 func TestListenersAreApart(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, path := range []string{adminPath + "/clients", adminPath + "/events", "/health/ready", "/health/live", "/metrics", "/debug/pprof/"} {
 		if got := (request{method: http.MethodGet, path: path, header: bearer(apitest.AdminKey)}).send(t, r.URL).Status; got != http.StatusNotFound {
@@ -81,6 +83,7 @@ func TestListenersAreApart(t *testing.T) {
 
 // TestClientLife is a client from its registration to its end.
 func TestClientLife(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	made := r.Admin(t, http.MethodPost, "/clients", map[string]any{
 		"client_id": "life", "client_name": "A <b>name</b>", "grant_types": []string{"client_credentials"}, "scope": []string{"read"},
@@ -136,6 +139,7 @@ func TestClientLife(t *testing.T) {
 
 // TestClientSettingsRefused is what no client may be registered with.
 func TestClientSettingsRefused(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	redirects := func(uri string) map[string]any { return map[string]any{"redirect_uris": []string{uri}} }
 	for name, body := range map[string]map[string]any{
@@ -179,6 +183,7 @@ func TestClientSettingsRefused(t *testing.T) {
 
 // TestNothingThere is 404 or 400, and changes nothing.
 func TestNothingThere(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	grant := "00" + strings.Repeat("ab", 15)
 	for _, test := range []struct {
@@ -237,6 +242,7 @@ func TestGrantsOfAdministrators(t *testing.T) {
 
 // TestEventsFollow tells what happens as it happens, with who asked.
 func TestEventsFollow(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	ctx, cancel := context.WithTimeout(t.Context(), embeddedtest.Patience)
 	defer cancel()

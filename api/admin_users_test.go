@@ -31,6 +31,7 @@ func passwordLogin(t testing.TB, r *apitest.Replica, username, password string) 
 
 // TestUsersOfAdministrators has them registered where nobody can by themselves.
 func TestUsersOfAdministrators(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.Registration = false }})
 	made := createUser(t, r, hatter)
 	id := made.Text("user_id")
@@ -79,6 +80,7 @@ func TestUsersOfAdministrators(t *testing.T) {
 
 // TestDeleteAUser erases the person, ends all, and leaves the audit whole.
 func TestDeleteAUser(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	id := createUser(t, r, hatter).Text("user_id")
 	login := passwordLogin(t, r, "hatter", "more-tea-please")
@@ -131,6 +133,7 @@ func TestDeleteAUser(t *testing.T) {
 }
 
 func TestSessionsOfAdministrators(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	openAccount(t, v)

@@ -123,6 +123,7 @@ func coreosParty(t *testing.T, r *apitest.Replica) application {
 // TestApplications signs a person in to applications that were made with the
 // libraries that others use.
 func TestApplications(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{OwnIssuer: true, Settings: withRS256})
 	books, plays := zitadelParty(t, r), coreosParty(t, r)
 	v := r.NewVisitor(t)

@@ -85,6 +85,7 @@ func wantRefused(t testing.TB, p apitest.Page, code, parameter string) {
 
 // TestAuthorize goes to a client for the first time, and then again.
 func TestAuthorize(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	p := signIn(t, v, v.Open(authorizeURL(apitest.DemoPartner)))
@@ -154,6 +155,7 @@ func TestAuthorize(t *testing.T) {
 
 // TestWithoutPKCE is for confidential clients alone, and only if it is said.
 func TestWithoutPKCE(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	client := register(t, r, map[string]any{"client_id": "old", "pkce_optional": true, "first_party": true})
 	v := r.NewVisitor(t)
@@ -165,6 +167,7 @@ func TestWithoutPKCE(t *testing.T) {
 
 // TestPrompts asks a person who is signed in for more.
 func TestPrompts(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	signedIn := func(t *testing.T) *apitest.Visitor {
 		t.Helper()
@@ -228,6 +231,7 @@ func TestPrompts(t *testing.T) {
 
 // TestAuthorizeErrors is told to the client but for what decides where that is.
 func TestAuthorizeErrors(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: patient})
 	register(t, r, map[string]any{"client_id": "two", "redirect_uris": []string{authority.DemoRedirect, "https://b.example/cb"}})
 	register(t, r, map[string]any{"client_id": "pushes", "redirect_uris": []string{authority.DemoRedirect}, "require_pushed_authorization_requests": true})
@@ -307,6 +311,7 @@ func TestAuthorizeErrors(t *testing.T) {
 // TestRedirectMutations is what has been tried elsewhere (CVE-2024-8883,
 // CVE-2020-15233, CVE-2024-39694, CVE-2022-40083): none of it is ever gone to.
 func TestRedirectMutations(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	register(t, r, map[string]any{"client_id": "shop", "redirect_uris": []string{"https://shop.example/callback?a=1"}})
@@ -340,6 +345,7 @@ func TestRedirectMutations(t *testing.T) {
 
 // TestPushedRequests is RFC 9126.
 func TestPushedRequests(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	client := register(t, r, map[string]any{
 		"client_id": "pushes", "redirect_uris": []string{authority.DemoRedirect}, "first_party": true, "require_pushed_authorization_requests": true,
@@ -403,6 +409,7 @@ func TestPushedRequests(t *testing.T) {
 // TestPendingRequests are those that another browser, replica or time goes on
 // with.
 func TestPendingRequests(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -486,6 +493,7 @@ func cookies(v *apitest.Visitor) string {
 
 // TestConsentIsAFact reads what was agreed from the log.
 func TestConsentIsAFact(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	p := v.Submit(signIn(t, v, v.Open(authorizeURL(apitest.DemoPartner))), "decision", "allow")
@@ -503,6 +511,7 @@ func TestConsentIsAFact(t *testing.T) {
 // TestAgreedIsWhatWasShown asks for nothing that the client may have, and for
 // targets of its own.
 func TestAgreedIsWhatWasShown(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := registerAs(t, r, "narrow", map[string]any{
 		"grant_types": []string{"authorization_code"}, "scope": []string{"read", "payments"},
@@ -529,6 +538,7 @@ func TestAgreedIsWhatWasShown(t *testing.T) {
 
 // TestOtherPartiesTokens open no more than people agreed to.
 func TestOtherPartiesTokens(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	p := v.Submit(signIn(t, v, v.Open(authorizeURL(apitest.DemoPartner))), "decision", "allow")
@@ -550,6 +560,7 @@ func TestOtherPartiesTokens(t *testing.T) {
 
 // TestPushedRequestsEnd does not let a browser prolong one.
 func TestPushedRequestsEnd(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := r.Post(t, "/oauth2/par", apitest.DemoWeb, "response_type", "code", "code_challenge", apitest.Challenge, "code_challenge_method", "S256")
 	uri := a.Text("request_uri")
@@ -575,6 +586,7 @@ func TestPushedRequestsEnd(t *testing.T) {
 // TestSignInFromAnotherOrigin signs no browser in for a site that the client
 // does not know.
 func TestSignInFromAnotherOrigin(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	allowOrigin(t, r, "demo-web", "https://evil.example")
 	for origin, status := range map[string]int{"https://evil.example": http.StatusForbidden, apitest.Issuer: http.StatusOK, "": http.StatusOK} {
@@ -591,6 +603,7 @@ func TestSignInFromAnotherOrigin(t *testing.T) {
 
 // TestPushingClientsPush everywhere.
 func TestPushingClientsPush(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := registerAs(t, r, "pushes", map[string]any{"require_pushed_authorization_requests": true})
 	wantLoginError(t, r.LoginAnswer(t, c, "read"), http.StatusBadRequest, "0")

@@ -23,6 +23,7 @@ func me(t testing.TB, r *apitest.Replica, token string) apitest.Answer {
 // TestBearer is RFC 6750 §2 and §3: what opens an endpoint of our own, and what
 // is said where nothing does.
 func TestBearer(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	token := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
 	for _, test := range []struct {
@@ -70,6 +71,7 @@ func TestBearer(t *testing.T) {
 
 // TestBearerTokens are tokens that are in order, or were, and open nothing.
 func TestBearerTokens(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, nil, nil)
 	targeted := register(t, r, map[string]any{"audience": []string{api1}})
@@ -136,6 +138,7 @@ func TestBearerInDoubt(t *testing.T) {
 
 // TestBearerSpeaksOAuth is the same where an endpoint is of the RFCs.
 func TestBearerSpeaksOAuth(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	whose := request{method: http.MethodGet, path: "/oauth2/whose"}
 	for name, test := range map[string]struct {
@@ -160,6 +163,7 @@ func TestBearerSpeaksOAuth(t *testing.T) {
 
 // TestBearerOrigins lets the scripts of the token's client read the answer.
 func TestBearerOrigins(t *testing.T) {
+	t.Parallel()
 	r := withOrigins(t, func(*config.Settings) {})
 	token := r.Tokens(t, apitest.DemoSPA, "read").Text("access_token")
 	ask := func(origin, token string) apitest.Answer {
@@ -173,6 +177,7 @@ func TestBearerOrigins(t *testing.T) {
 
 // TestErasedUser has a token, and no profile any more.
 func TestErasedUser(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	tokens := registerUser(t, r, apitest.DemoSPA, "dormouse")
 	a := wantOK(t, me(t, r, tokens.Text("access_token")))

@@ -40,6 +40,7 @@ func shownAs(t *testing.T, tab *browser.Tab) map[string]any {
 
 // TestBrowserSignsIn registers at one application and is known at the next.
 func TestBrowserSignsIn(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{OwnIssuer: true, Settings: withRS256})
 	books, plays := zitadelParty(t, r), coreosParty(t, r)
 	tab := browser.Start(t).Open(t)
@@ -87,6 +88,7 @@ func TestBrowserSignsIn(t *testing.T) {
 
 // TestBrowserConnectsADevice follows the link that a device shows.
 func TestBrowserConnectsADevice(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{OwnIssuer: true, Settings: patient})
 	tab := browser.Start(t).Open(t)
 	begun := beginDevice(t, r, apitest.DemoCLI)
@@ -109,6 +111,7 @@ func TestBrowserConnectsADevice(t *testing.T) {
 // TestBrowserSignsOut of everything, by the account page, and of the browser's
 // session, by the page that asks.
 func TestBrowserSignsOut(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{OwnIssuer: true, Settings: withRS256})
 	books := zitadelParty(t, r)
 	tab := browser.Start(t).Open(t)

@@ -77,6 +77,7 @@ func wantLoginBusy(t *testing.T, a apitest.Answer) {
 }
 
 func TestAddressLimit(t *testing.T) {
+	t.Parallel()
 	r := limited(t, func(s *config.Settings) { s.AddressLimit = anHour })
 	login := map[string]string{"username": "alice", "password": "wonderland"}
 	path := passwordPath + "?client_id=demo-spa"
@@ -95,6 +96,7 @@ func TestAddressLimit(t *testing.T) {
 }
 
 func TestClientLimit(t *testing.T) {
+	t.Parallel()
 	r := limited(t, func(s *config.Settings) { s.ClientLimit = anHour })
 	for _, path := range []string{tokenPath, introspectPath, revokePath} {
 		wantError(t, r.token(t, "192.0.2.1", path, apitest.Client{ID: "demo-service", Secret: "wrong"}), http.StatusUnauthorized, "invalid_client")
@@ -108,6 +110,7 @@ func TestClientLimit(t *testing.T) {
 }
 
 func TestRegistrationLimit(t *testing.T) {
+	t.Parallel()
 	r := limited(t, func(s *config.Settings) { s.RegistrationLimit = anHour })
 	register := func(from, name string) apitest.Answer {
 		body := map[string]string{"username": name, "password": "a-good-password", "email": name + "@example.com"}
@@ -123,6 +126,7 @@ func TestRegistrationLimit(t *testing.T) {
 // TestFailureLimit is RFC 6749 §2.3.1's protection against brute force. Who
 // guesses has to wait, and locks nobody out who knows the secret.
 func TestFailureLimit(t *testing.T) {
+	t.Parallel()
 	r := limited(t, func(s *config.Settings) { s.FailureLimit = anHour })
 	wrong := apitest.Client{ID: "demo-service", Secret: "wrong"}
 	for _, path := range []string{tokenPath, introspectPath, revokePath} {
@@ -145,6 +149,7 @@ func TestFailureLimit(t *testing.T) {
 
 // TestAddressFailureLimit counts what is wrong from an address, whoever's.
 func TestAddressFailureLimit(t *testing.T) {
+	t.Parallel()
 	r := limited(t, func(s *config.Settings) { s.AddressFailureLimit = anHour })
 	for _, id := range []string{"a", "b"} {
 		wantError(t, r.token(t, "192.0.2.1", tokenPath, apitest.Client{ID: id, Secret: "wrong"}), http.StatusUnauthorized, "invalid_client")
@@ -158,6 +163,7 @@ func TestAddressFailureLimit(t *testing.T) {
 
 // TestDefaultLimits are met by no client that knows its secret.
 func TestDefaultLimits(t *testing.T) {
+	t.Parallel()
 	defaults := config.Default()
 	r := limited(t, func(s *config.Settings) {
 		s.AddressLimit, s.ClientLimit, s.RegistrationLimit = defaults.AddressLimit, defaults.ClientLimit, defaults.RegistrationLimit

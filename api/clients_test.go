@@ -51,6 +51,7 @@ func discovered(t *testing.T, c *http.Client) *oidc.DiscoveryConfiguration {
 // TestOAuth2Client drives the server with golang.org/x/oauth2: code with PKCE,
 // exchange, refreshes, and the errors it reads.
 func TestOAuth2Client(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := issuerClient(t, r)
 	found := discovered(t, c)
@@ -111,6 +112,7 @@ func wantRetrieveError(t *testing.T, err error, code string) {
 
 // TestOAuth2ClientCredentials is the same for a client that asks for itself.
 func TestOAuth2ClientCredentials(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := issuerClient(t, r)
 	for name, style := range map[string]oauth2.AuthStyle{
@@ -138,6 +140,7 @@ func TestOAuth2ClientCredentials(t *testing.T) {
 // TestResourceServerClient introspects with zitadel/oidc, as a resource server
 // would, at the endpoint that the metadata names.
 func TestResourceServerClient(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := issuerClient(t, r)
 	found := discovered(t, c)

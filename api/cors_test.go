@@ -57,6 +57,7 @@ func preflight(t *testing.T, r *apitest.Replica, path, origin, headers string) a
 // TestPreflight does not know the client, so every client's origin passes, by
 // exact match.
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	r := withOrigins(t, func(*config.Settings) {})
 	const asked, told = "Content-Type, X-Engine-V, x-sdk,authorization, X-Server-Authorization, X-Other, Cookie", "content-type, x-engine-v, x-sdk, authorization, x-server-authorization"
 	for _, path := range []string{tokenPath, revokePath, "/api/oauth2/token", "/api/oauth2/user", passwordPath, mePath} {
@@ -88,6 +89,7 @@ func TestPreflight(t *testing.T) {
 
 // TestOriginsOfAnswers are the client's own, also where it is refused.
 func TestOriginsOfAnswers(t *testing.T) {
+	t.Parallel()
 	r := withOrigins(t, func(*config.Settings) {})
 	for _, test := range []struct {
 		name, path, body, origin, want string
@@ -119,6 +121,7 @@ func TestOriginsOfAnswers(t *testing.T) {
 
 // TestBusyIsReadable lets a script see that it has to wait, and how long.
 func TestBusyIsReadable(t *testing.T) {
+	t.Parallel()
 	r := withOrigins(t, func(s *config.Settings) { s.AddressLimit = anHour })
 	var a apitest.Answer
 	for range 4 {
@@ -135,6 +138,7 @@ func TestBusyIsReadable(t *testing.T) {
 // TestPublicDocuments are for every script, without credentials; introspection,
 // whatever may become of authorize, and the admin listener for none.
 func TestPublicDocuments(t *testing.T) {
+	t.Parallel()
 	r := withOrigins(t, func(*config.Settings) {})
 	for _, path := range []string{"/oauth2/jwks", "/.well-known/oauth-authorization-server"} {
 		get := request{method: http.MethodGet, path: path, header: []string{"Origin", "https://any.example"}}.send(t, r.URL)

@@ -85,6 +85,7 @@ func TestLoginKnowsOfACutOff(t *testing.T) {
 // TestCutOff is told to the administrator and in the log, and repeats; of a
 // disabled user there is nothing to end.
 func TestCutOff(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	user := subject(t, r.Tokens(t, apitest.DemoSPA, "read"))
 	cutOff := func() apitest.Answer { return wantOK(t, r.Admin(t, http.MethodPost, "/users/"+user+"/cut-off", nil)) }
@@ -108,6 +109,7 @@ func TestCutOff(t *testing.T) {
 // TestWhoCutOff is in the event: the administrator, or the user with the sealed
 // origin of the request.
 func TestWhoCutOff(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	tokens := r.Tokens(t, apitest.DemoSPA, "read")
 	user := subject(t, tokens)
@@ -218,6 +220,7 @@ func TestIssuingKnowsOfAClientCutOff(t *testing.T) {
 // TestClientCutOff is told to the administrator and in the log, and repeats; of a
 // disabled client there is nothing to end.
 func TestClientCutOff(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	cutOff := func() { wantOK(t, r.Admin(t, http.MethodPost, "/clients/demo-web/cut-off", nil)) }
 	for range 2 {

@@ -41,6 +41,7 @@ func (h holdings) wantNothing(t *testing.T, r *apitest.Replica, c apitest.Client
 // TestDisabledClient is CVE-2024-47000: it gets nothing from any grant, at once
 // where it was disabled, and enabling it again revives nothing.
 func TestDisabledClient(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	all := []string{"authorization_code", "refresh_token", "client_credentials"}
 	for _, settings := range []map[string]any{
@@ -73,6 +74,7 @@ func TestDisabledClient(t *testing.T) {
 
 // TestDisabledUser is CVE-2025-64521: the same for a user, at every client.
 func TestDisabledUser(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	user := subject(t, r.Tokens(t, apitest.DemoSPA, "read"))
 	web, spa := apitest.DemoWeb, apitest.DemoSPA

@@ -17,6 +17,7 @@ import (
 // have. What does not verify may be made with it: nobody may be told that it is
 // bad, and a revocation least of all that it is done.
 func TestKeyThatIsNotHere(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{})
 	good := r.Tokens(t, apitest.DemoWeb, "read offline_access")
 	announce(t, r, "mac-200", events.KeyAnnounced{Use: events.KeyUseMAC, MACKey: 200})
@@ -62,6 +63,7 @@ func announce(t *testing.T, r *apitest.Replica, kid string, fact events.KeyAnnou
 // TestPartitionAddedLater asks a replica about tokens of a partition that was
 // added after it opened the log.
 func TestPartitionAddedLater(t *testing.T) {
+	t.Parallel()
 	nc := embeddedtest.Single(t).Conn()
 	old := apitest.Start(t, nc, apitest.Options{})
 	r := apitest.Start(t, nc, apitest.Options{Partitions: 2})
@@ -87,6 +89,7 @@ func TestPartitionAddedLater(t *testing.T) {
 // A rotation without one could not be folded, and would stop the partition for
 // everybody.
 func TestNoActiveMACKey(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{})
 	code := r.Login(t, apitest.DemoWeb, "read offline_access")
 	token := r.Tokens(t, apitest.DemoWeb, "read offline_access").Text("refresh_token")

@@ -13,6 +13,7 @@ import (
 
 // TestFromLoginToRevocation is a user's whole way, and what the log has of it.
 func TestFromLoginToRevocation(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{})
 	for _, c := range []apitest.Client{apitest.DemoWeb, apitest.DemoSPA} {
 		t.Run(c.ID, func(t *testing.T) {
@@ -55,6 +56,7 @@ func TestFromLoginToRevocation(t *testing.T) {
 }
 
 func TestClientCredentials(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{})
 	a := r.Token(t, apitest.DemoService, "grant_type", "client_credentials", "scope", "read")
 	if a.Status != http.StatusOK || a.Text("refresh_token") != "" || a.Text("scope") != "read" {
@@ -72,6 +74,7 @@ func TestClientCredentials(t *testing.T) {
 // TestOriginIsSealedAndNotRepeated looks at what the log keeps of the address:
 // nothing readable, and nothing again while it stays the same.
 func TestOriginIsSealedAndNotRepeated(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{})
 	tokens := r.Tokens(t, apitest.DemoSPA, "read offline_access")
 	if a := r.Refresh(t, apitest.DemoSPA, tokens.Text("refresh_token")); a.Status != http.StatusOK {

@@ -65,6 +65,7 @@ func acceptLogin(t testing.TB, r *apitest.Replica, request, subject string, memb
 // TestHeadlessLogin is the whole way, with the operator's server at another
 // replica than the browser.
 func TestHeadlessLogin(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: headless})
 	r.Seed(t)
@@ -118,6 +119,7 @@ func TestHeadlessLogin(t *testing.T) {
 
 // TestHeadlessPagesTakeThePlaceOfOurs has nobody get around them.
 func TestHeadlessPagesTakeThePlaceOfOurs(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: headless})
 	v := r.NewVisitor(t)
 	p := v.Open(authorizeURL(apitest.DemoPartner))
@@ -145,6 +147,7 @@ func TestHeadlessPagesTakeThePlaceOfOurs(t *testing.T) {
 }
 
 func TestHeadlessLoginBinding(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: headless})
 	v := r.NewVisitor(t)
 	start := func() string {
@@ -207,6 +210,7 @@ func TestHeadlessLoginBinding(t *testing.T) {
 }
 
 func TestHeadlessRejection(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: headless})
 	v := r.NewVisitor(t)
 	request := sentTo(t, v.Open(authorizeURL(apitest.DemoPartner)), operatorsLogin)
@@ -230,6 +234,7 @@ func TestHeadlessRejection(t *testing.T) {
 
 // TestHeadlessRefusals is what an operator's server is told.
 func TestHeadlessRefusals(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: headless})
 	v := r.NewVisitor(t)
 	held := sentTo(t, v.Open(authorizeURL(apitest.DemoPartner)), operatorsLogin)

@@ -17,6 +17,7 @@ import (
 // TestHugeInputs is CVE-2025-30204 and CVE-2025-22868: what is too large is
 // refused before it is looked at.
 func TestHugeInputs(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	const kib64 = 64 << 10
 	header := []string{"Authorization", basic(apitest.DemoService)}
@@ -120,6 +121,7 @@ func (p tap) count() (n int) {
 // neither the log nor a read model hears of any. (All bytes at all places are
 // in package credential.)
 func TestGarbageIsReadNowhere(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	m := newReadModel(t, node)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, Reader: m})

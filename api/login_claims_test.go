@@ -56,6 +56,7 @@ func loginRefresh(t testing.TB, r *apitest.Replica, c apitest.Client, token stri
 // TestLoginClaims are in every token that is asked for at the Login API, and in
 // no other.
 func TestLoginClaims(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	web, spa := apitest.DemoWeb, apitest.DemoSPA
 	c := exchanger(t, r, nil, nil)
@@ -96,6 +97,7 @@ func TestLoginClaims(t *testing.T) {
 // TestLoginClaimsRepeat is a lost answer whose retry comes in either dialect: it
 // is answered with what was issued, not with what the retry would have got.
 func TestLoginClaimsRepeat(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	web := apitest.DemoWeb
 	login := func(token string) apitest.Answer { return loginRefresh(t, r, web, token) }
@@ -126,6 +128,7 @@ func TestLoginClaimsRepeat(t *testing.T) {
 // TestLoginAudience has the issuer in every user's token of the Login API, and
 // nothing else that the grant, the client and the request do not give.
 func TestLoginAudience(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := register(t, r, map[string]any{"audience": []string{api1, api2}, "first_party": true})
 	x := exchanger(t, r, map[string]any{"audience": []string{api1}}, nil)
@@ -158,6 +161,7 @@ func TestLoginAudience(t *testing.T) {
 
 // TestLoginClaimsOfTheErased tell nothing of the person.
 func TestLoginClaimsOfTheErased(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	tokens := registerUser(t, r, apitest.DemoWeb, "march-hare")
 	erase(t, r, subject(t, tokens))

@@ -48,6 +48,7 @@ func wantLoginTokens(t testing.TB, a apitest.Answer, scope string, refresh bool)
 // TestLoginIssueUser goes from a code to a refresh, as a public and as a
 // confidential client.
 func TestLoginIssueUser(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, c := range []apitest.Client{apitest.DemoSPA, apitest.DemoWeb} {
 		t.Run(c.ID, func(t *testing.T) {
@@ -78,6 +79,7 @@ func TestLoginIssueUser(t *testing.T) {
 // TestLoginIssueClient is a server token, however the secret comes, with what
 // SDKs put in the query.
 func TestLoginIssueClient(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := register(t, r, map[string]any{
 		"grant_types": []string{"client_credentials"}, "audience": []string{api1, api2}, "scope": []string{"read"},
@@ -109,6 +111,7 @@ func TestLoginIssueClient(t *testing.T) {
 // TestLoginIssueExchange is a token exchange in both spellings and with both
 // forms of the token types.
 func TestLoginIssueExchange(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, nil, nil)
 	alices := r.Tokens(t, apitest.DemoWeb, "read offline").Text("access_token")
@@ -138,6 +141,7 @@ func TestLoginIssueExchange(t *testing.T) {
 // TestLoginIssueRequests is what this endpoint sees otherwise than the RFCs' one,
 // and what the two must refuse alike.
 func TestLoginIssueRequests(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	s := apitest.DemoService
 	good := form("grant_type", "client_credentials", "client_id", s.ID, "client_secret", s.Secret)

@@ -31,6 +31,7 @@ func wantValid(t testing.TB, a apitest.Answer) {
 
 // TestValidate ends tokens in every way.
 func TestValidate(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, nil, nil)
 	newToken := func() string { return r.Tokens(t, apitest.DemoWeb, "read").Text("access_token") }
@@ -71,6 +72,7 @@ func TestValidate(t *testing.T) {
 
 // TestValidateRequests is what is wrong with the request.
 func TestValidateRequests(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	const jsonType = "application/json"
 	for name, q := range map[string]request{
@@ -91,6 +93,7 @@ func TestValidateRequests(t *testing.T) {
 // TestProjectKeys verifies tokens as real verifiers do: by the first key, whatever
 // the kid.
 func TestProjectKeys(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) {
 		patient(s)
 		s.SigningAlgorithms = []string{"ES256", "RS256", "EdDSA"}

@@ -19,6 +19,7 @@ import (
 // TestLoginAPI goes the ways that the Login API offers, with what real clients
 // send beside what they must.
 func TestLoginAPI(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	bob := map[string]any{"username": "bob", "password": "a-good-password", "email": "bob@example.com", "fields": []any{1}}
 	q := apitest.CodeQuery("demo-spa", "read offline")
@@ -64,6 +65,7 @@ func TestLoginAPI(t *testing.T) {
 
 // TestLoginAPIQuery is what is wrong with a query, whatever the body.
 func TestLoginAPIQuery(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	registerAs(t, r, "asleep", map[string]any{})
 	wantOK(t, r.Admin(t, http.MethodPost, "/clients/asleep/disable", nil))
@@ -115,6 +117,7 @@ func TestLoginAPIQuery(t *testing.T) {
 
 // TestLoginAPIBody is what is wrong with a body, under a query that is right.
 func TestLoginAPIBody(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	long := strings.Repeat("é", 256)
 	for _, test := range []struct {
@@ -162,6 +165,7 @@ func wantLoginAnswer(t testing.TB, a apitest.Answer, code string) {
 
 // TestLoginAPIRequests is what is not JSON as it should be.
 func TestLoginAPIRequests(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	q := "?" + apitest.CodeQuery("demo-spa", "read").Encode()
 	valid := `{"username":"alice","password":"wonderland"}`
@@ -199,6 +203,7 @@ func TestLoginAPIRequests(t *testing.T) {
 // TestLoginsLookAlike compares the answers about a name that there is and one
 // that there is not.
 func TestLoginsLookAlike(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	q := "?client_id=demo-spa"
 	known := r.JSON(t, passwordPath+q, map[string]string{"username": "alice", "password": "looking-glass"})
@@ -253,6 +258,7 @@ func TestFloodOfLogins(t *testing.T) {
 // TestGuessingPasswords is RFC 6749 §10.10: after so many wrong ones an address must
 // wait before it may try that name again, whatever it then tries.
 func TestGuessingPasswords(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) {
 		patient(s)
 		s.TrustedProxies, s.FailureLimit = loopback, limit.Rate{N: 1, Per: time.Minute, Burst: 10}

@@ -79,6 +79,7 @@ func wantSignedIn(t testing.TB, v *apitest.Visitor, signedIn bool) {
 
 // TestEndSession is OpenID Connect RP-Initiated Logout 1.0.
 func TestEndSession(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c, other := shop(t, r, nil), shop(t, r, nil)
 	t.Run("by the session's ID token", func(t *testing.T) {
@@ -161,6 +162,7 @@ func TestEndSession(t *testing.T) {
 
 // TestLogoutIsAFact reads the end of a session from the log.
 func TestLogoutIsAFact(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := r.NewVisitor(t)
 	tokens := visit(t, r, v, shop(t, r, nil))
@@ -193,6 +195,7 @@ func endings(t testing.TB, r *apitest.Replica, p events.Partition) (ended []even
 // TestNobodyIsSignedOutUnasked sends what does not prove that a client means the
 // session at the browser.
 func TestNobodyIsSignedOutUnasked(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := shop(t, r, nil)
 	v := r.NewVisitor(t)
@@ -246,6 +249,7 @@ func TestNobodyIsSignedOutUnasked(t *testing.T) {
 // TestLogoutRedirects goes nowhere but to what is registered, and signs nobody
 // out on the way to a page that says so.
 func TestLogoutRedirects(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c, other := shop(t, r, nil), shop(t, r, map[string]any{"post_logout_redirect_uris": []string{"https://other.example/"}})
 	v := r.NewVisitor(t)
@@ -292,6 +296,7 @@ func TestLogoutRedirects(t *testing.T) {
 // TestExpiredHint signs out by an ID token that is past its end, which nothing
 // else takes.
 func TestExpiredHint(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.AccessTokenLifetime = time.Second }})
 	c := shop(t, r, nil)
 	v := r.NewVisitor(t)

@@ -102,6 +102,7 @@ func TestIDToken(t *testing.T) {
 // TestAuthenticationRequest is OIDC Core §3.1.2.1 as the ID token shows it: when
 // and where the person signed in, and what the client asked with.
 func TestAuthenticationRequest(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	web := apitest.DemoPartner
 	verifier := idVerifier(t, r, web, oidc.ES256)
@@ -157,6 +158,7 @@ func wantOf(t testing.TB, claims map[string]any, names ...string) {
 // TestIDTokenIsForItsClientOnly keeps each kind of token out where the other
 // belongs.
 func TestIDTokenIsForItsClientOnly(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c, other := relyingParty(t, r, nil), relyingParty(t, r, nil)
 	tokens := r.Tokens(t, c, "openid")
@@ -180,6 +182,7 @@ func TestIDTokenIsForItsClientOnly(t *testing.T) {
 // TestIDTokenWhereItIsAskedFor is OIDC Core §3.1.2.1: without openid it is no
 // request of OpenID Connect.
 func TestIDTokenWhereItIsAskedFor(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	web, spa := apitest.DemoPartner, apitest.DemoSPA
 	for _, scope := range []string{"", "read", "profile email"} {

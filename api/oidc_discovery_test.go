@@ -22,6 +22,7 @@ const discoveryPath = "/.well-known/openid-configuration"
 // TestDiscovery is OpenID Connect Discovery §3 and §4: the document of RFC 8414,
 // behind the issuer's path, with what OpenID Connect asks for.
 func TestDiscovery(t *testing.T) {
+	t.Parallel()
 	for issuer, path := range map[string]string{apitest.Issuer: "", "https://as.example/tenants/one": "/tenants/one"} {
 		t.Run(issuer, func(t *testing.T) {
 			r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) {
@@ -73,6 +74,7 @@ func texts(t testing.TB, v any) (list []string) {
 // TestSupportedClaims are those that are given, and all of them but for acr,
 // which needs a login that claims a level.
 func TestSupportedClaims(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := wantOK(t, request{method: http.MethodGet, path: discoveryPath}.send(t, r.URL))
 	tokens := r.Exchange(t, apitest.DemoWeb, loginNonce(t, r, apitest.DemoWeb, "openid profile email", "n"))
@@ -108,6 +110,7 @@ func letIn(t testing.TB, v *apitest.Visitor, target string) (code string) {
 // TestGoOIDC drives the server with coreos/go-oidc, from discovery over the pages
 // to the UserInfo endpoint.
 func TestGoOIDC(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := issuerClient(t, r)
 	ctx := oidc.ClientContext(t.Context(), c)
@@ -139,6 +142,7 @@ func TestGoOIDC(t *testing.T) {
 
 // TestZitadelRelyingParty is the same with the relying party of zitadel/oidc.
 func TestZitadelRelyingParty(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := issuerClient(t, r)
 	party, err := rp.NewRelyingPartyOIDC(t.Context(), apitest.Issuer, apitest.DemoPartner.ID, apitest.DemoPartner.Secret, authority.DemoRedirect,

@@ -25,6 +25,7 @@ const pairwiseScope = "openid profile email read offline_access"
 // TestPairwise is OIDC Core §8.1: one sub for each sector, everywhere that a
 // client is told one, at every replica and after a restart.
 func TestPairwise(t *testing.T) {
+	t.Parallel()
 	nc := embeddedtest.Single(t).Conn()
 	r := apitest.Start(t, nc, apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -120,6 +121,7 @@ func grantIDOf(t testing.TB, tokens apitest.Answer) events.GrantID {
 // TestPairwiseEnds with its user, by whatever ends them: decisions are by the
 // user's id.
 func TestPairwiseEnds(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := pairwiseClient(t, r, "a.example")
 	x := exchanger(t, r, nil, nil)
@@ -169,6 +171,7 @@ func TestPairwiseEnds(t *testing.T) {
 // TestPairwiseExchange lets a pairwise subject be exchanged, and not act: the
 // chain of a token tells who acted.
 func TestPairwiseExchange(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	x := exchanger(t, r, nil, nil)
 	hidden := r.Tokens(t, pairwiseClient(t, r, "a.example"), "read").Text("access_token")
@@ -186,6 +189,7 @@ func TestPairwiseExchange(t *testing.T) {
 
 // TestPairwiseLoginClaims are the person's, whom the sub does not tell.
 func TestPairwiseLoginClaims(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := relyingParty(t, r, map[string]any{"public": true, "password_login": true, "subject_type": "pairwise", "first_party": true})
 	a := wantOK(t, r.JSON(t, passwordPath+"?scope=openid&client_id="+c.ID, alice))
@@ -201,6 +205,7 @@ func TestPairwiseLoginClaims(t *testing.T) {
 
 // TestPairwiseForgery: what is sealed belongs to one token.
 func TestPairwiseForgery(t *testing.T) {
+	t.Parallel()
 	nc := embeddedtest.Single(t).Conn()
 	r := apitest.Start(t, nc, apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -221,6 +226,7 @@ func TestPairwiseForgery(t *testing.T) {
 
 // TestPairwiseSettings are refused by name.
 func TestPairwiseSettings(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for parameter, settings := range map[string]map[string]any{
 		"subject_type":      {"subject_type": "ephemeral"},

@@ -38,6 +38,7 @@ type operation struct {
 // TestOpenAPIExamples sends every example of a request, and compares the answer
 // with the example of the same name.
 func TestOpenAPIExamples(t *testing.T) {
+	t.Parallel()
 	openapi3filter.RegisterBodyDecoder(ndjson, openapi3filter.JSONBodyDecoder) // line by line
 	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
 	r := single(t)

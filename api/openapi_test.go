@@ -100,6 +100,7 @@ var pathParameter = regexp.MustCompile(`:([a-z_]+)`)
 // TestOpenAPIHasEveryRoute compares the description with what is served, also
 // below an issuer with a path.
 func TestOpenAPIHasEveryRoute(t *testing.T) {
+	t.Parallel()
 	for _, base := range []string{"", "/t/1"} {
 		t.Run("issuer "+base, func(t *testing.T) {
 			r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { s.Issuer += base }})
@@ -136,6 +137,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 // TestOpenAPIIsServed has both forms say the same, of the issuer and not of the
 // host that was asked for, to scripts of every origin.
 func TestOpenAPIIsServed(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { s.Issuer = "https://login.example:8443/t" }})
 	var forms []any
 	for path, read := range map[string]func([]byte, any) error{"/t/openapi.json": json.Unmarshal, "/t/openapi.yaml": yaml.Unmarshal} {
@@ -171,6 +173,7 @@ func TestOpenAPIIsServed(t *testing.T) {
 
 // TestOpenAPITakesEveryIssuer renders issuers with what YAML would read.
 func TestOpenAPITakesEveryIssuer(t *testing.T) {
+	t.Parallel()
 	for _, issuer := range []string{
 		"http://[::1]:8080", "https://a.example/b,c", "https://a.example/it's", "https://a.example/a:b&*!@%7B%7D", "https://a.example/%20/t",
 	} {
@@ -195,6 +198,7 @@ var codeRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([0-9, ]+) \\|")
 // TestOpenAPIHasEveryCode compares the error codes and their statuses with the
 // table of refusals.
 func TestOpenAPIHasEveryCode(t *testing.T) {
+	t.Parallel()
 	described := describe(t, apitest.Single(t, apitest.Options{}), "")
 	for name, login := range map[string]bool{"ErrorCode": false, "LoginErrorCode": true} {
 		schema := described.Components.Schemas[name].Value
@@ -225,6 +229,7 @@ func TestOpenAPIHasEveryCode(t *testing.T) {
 // TestOpenAPIHasEveryMember compares the schemas of answers with the types that
 // those are made of: no example need have all that is rarely there.
 func TestOpenAPIHasEveryMember(t *testing.T) {
+	t.Parallel()
 	described := describe(t, apitest.Single(t, apitest.Options{}), "")
 	for name, of := range api.Shapes() {
 		schema := described.Components.Schemas[name]

@@ -15,6 +15,7 @@ import (
 // TestEveryReasonHasAnAnswer reads the reasons from the source, so that one
 // that is added without a row fails here and not as a server error.
 func TestEveryReasonHasAnAnswer(t *testing.T) {
+	t.Parallel()
 	reasons := map[rules.Reason]bool{}
 	for _, dir := range []string{".", "rules", "authority"} {
 		for _, r := range declaredReasons(t, dir) {
@@ -71,6 +72,7 @@ func isReason(e ast.Expr) bool {
 }
 
 func TestAnswersAreWellFormed(t *testing.T) {
+	t.Parallel()
 	for reason, a := range answers {
 		// RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.
 		if a.description == "" || strings.ContainsFunc(a.description+a.code, func(r rune) bool {

@@ -36,6 +36,7 @@ type told struct {
 
 // TestRefusals walks the table of refusals in both dialects.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.FailureLimit = anHour }})
 	all := map[rules.Reason]told{}
 	for _, rows := range []func(testing.TB, *apitest.Replica) map[rules.Reason]told{

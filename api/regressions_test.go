@@ -231,6 +231,7 @@ func TestSpentTokensStaySpentAfterARebuild(t *testing.T) {
 // seconds does. Three rotations within one second leave one token alive, and
 // the oldest is reuse.
 func TestSameSecondRotation(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	tokens := []apitest.Answer{r.Tokens(t, apitest.DemoWeb, "read offline_access")}
 	grant, ids := r.GrantOf(t, tokens[0].Text("access_token")), map[string]bool{}
@@ -251,6 +252,7 @@ func TestSameSecondRotation(t *testing.T) {
 // TestDenylistIsNotByText: a revoked access token stays revoked in every other
 // spelling of itself, and of one that lives no other spelling passes.
 func TestDenylistIsNotByText(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := wantOK(t, r.Token(t, apitest.DemoService, "grant_type", "client_credentials"))
 	token := a.Text("access_token")
@@ -292,6 +294,7 @@ func spellings(t testing.TB, token string) []string {
 // TestSecretsInAQuery is CVE-2026-9689 at every endpoint: what belongs in the
 // body is refused in the query, also where the body has it too.
 func TestSecretsInAQuery(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	tokens := r.Tokens(t, apitest.DemoWeb, "read offline_access")
 	refresh := tokens.Text("refresh_token")
@@ -313,6 +316,7 @@ func TestSecretsInAQuery(t *testing.T) {
 // TestMarkupNeverComesBack is CVE-2019-8400 and CVE-2025-67495: in whatever
 // field it is sent, and in its name.
 func TestMarkupNeverComesBack(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	const markup = `"><img/src=x/onerror=alert(1)>`
 	safe := func(a apitest.Answer) {

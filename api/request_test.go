@@ -21,6 +21,7 @@ func formRequest(query, contentType, body string) *http.Request {
 }
 
 func TestParseForm(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name                     string
 		query, contentType, body string
@@ -71,6 +72,7 @@ func wantRefusal(t *testing.T, got *rules.Refusal, reason rules.Reason, paramete
 }
 
 func TestEmptyParametersAreOmitted(t *testing.T) {
+	t.Parallel()
 	f, refusal := parseForm(httptest.NewRecorder(), formRequest("", formType, "code=&resource=&resource=a"))
 	if refusal != nil {
 		t.Fatal(refusal)
@@ -84,6 +86,7 @@ func TestEmptyParametersAreOmitted(t *testing.T) {
 }
 
 func TestParseJSON(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, contentType, body string
 		reason                  rules.Reason
@@ -116,6 +119,7 @@ func TestParseJSON(t *testing.T) {
 }
 
 func TestBasicCredentialIsFormDecoded(t *testing.T) {
+	t.Parallel()
 	const odd = "a-b_c.d~e+f/g%h:i é"
 	r := formRequest("", formType, "")
 	r.SetBasicAuth("client", url.QueryEscape(odd))
@@ -126,6 +130,7 @@ func TestBasicCredentialIsFormDecoded(t *testing.T) {
 }
 
 func TestClientCredential(t *testing.T) {
+	t.Parallel()
 	basic := func(r *http.Request) { r.SetBasicAuth("a", "s") }
 	for _, test := range []struct {
 		name   string

@@ -123,6 +123,7 @@ func TestCodeReplay(t *testing.T) {
 // TestReuseIsSeenThroughLag replays what a read model that is behind would
 // tolerate. The log knows better, and the grant ends.
 func TestReuseIsSeenThroughLag(t *testing.T) {
+	t.Parallel()
 	var gate apitest.Gate
 	r := apitest.Single(t, apitest.Options{Settings: patient, Gate: gate.Pass})
 	c := register(t, r, map[string]any{"refresh_token_retry_window": 0})

@@ -13,6 +13,7 @@ import (
 
 // TestClientAuthentication is RFC 6749 §2.3 at every endpoint that has it.
 func TestClientAuthentication(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	service, wrong := apitest.DemoService, apitest.Client{ID: "demo-service", Secret: "wrong"}
 	escaped := apitest.Client{ID: service.ID}
@@ -81,6 +82,7 @@ func TestClientAuthentication(t *testing.T) {
 
 // TestFailedAuthenticationsLookAlike compares all but the request id.
 func TestFailedAuthenticationsLookAlike(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	disabled := register(t, r, nil)
 	wantOK(t, r.Admin(t, http.MethodPost, "/clients/"+disabled.ID+"/disable", nil))
@@ -101,6 +103,7 @@ func TestFailedAuthenticationsLookAlike(t *testing.T) {
 
 // TestTokenRequestErrors is RFC 6749 §3.2 and §5.2, of an authenticated client.
 func TestTokenRequestErrors(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, test := range []struct {
 		name   string
@@ -149,6 +152,7 @@ func TestTokenRequestErrors(t *testing.T) {
 
 // TestGETIsNoWayIn is RFC 6749 §3.2, RFC 7009 §2.1 and RFC 7662 §2.1.
 func TestGETIsNoWayIn(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, path := range []string{tokenPath, introspectPath, revokePath} {
 		a := request{method: http.MethodGet, path: path, header: []string{"Authorization", basic(apitest.DemoService)}}.send(t, r.URL)
@@ -158,6 +162,7 @@ func TestGETIsNoWayIn(t *testing.T) {
 
 // TestClientCredentialsGrant is RFC 6749 §4.4 and §5.1.
 func TestClientCredentialsGrant(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, test := range []struct{ name, body, scope string }{
 		{"no scope is all of it", "", "read write"},
@@ -186,6 +191,7 @@ func TestClientCredentialsGrant(t *testing.T) {
 // TestCodeBinding is RFC 6749 §4.1.3: who has only a part of what a code is
 // bound to gets nothing, and changes nothing for who has all of it.
 func TestCodeBinding(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	other := register(t, r, nil)
 	code := r.Login(t, apitest.DemoWeb, "read offline_access")
@@ -246,6 +252,7 @@ func replace(all, pairs []string) []string {
 // TestRefreshBinding is RFC 6749 §6: a refresh token is its client's, and never
 // widens what was granted.
 func TestRefreshBinding(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	other := register(t, r, nil)
 	first := r.Tokens(t, apitest.DemoWeb, "read offline_access")

@@ -61,6 +61,7 @@ func TestRevocationOfAnAccessToken(t *testing.T) {
 // TestRevocationRefused is what is nobody's but the client's own (RFC 7009
 // §2.1), and what is no error (§2.2).
 func TestRevocationRefused(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	other := register(t, r, nil)
 	tokens := r.Tokens(t, apitest.DemoWeb, "read offline_access")

@@ -19,6 +19,7 @@ func s256(verifier string) string {
 
 // TestCodeVerifier is RFC 7636 §4.1 and §4.6.
 func TestCodeVerifier(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, test := range []struct{ name, verifier, code string }{
 		{"42 characters", strings.Repeat("a", 42), "invalid_request"},
@@ -47,6 +48,7 @@ func TestCodeVerifier(t *testing.T) {
 // TestCodeChallenge is RFC 7636 §4.3 and §4.4.1, and the downgrades of RFC 9700
 // §2.1.1: a challenge is asked of public clients, and only S256 is one.
 func TestCodeChallenge(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	strict := register(t, r, map[string]any{"require_pkce": true})
 	for _, test := range []struct {
@@ -91,6 +93,7 @@ func TestCodeChallenge(t *testing.T) {
 // for a code that had no challenge is refused (RFC 9700 §4.8.2), so that a
 // challenge that was taken out on the way is noticed.
 func TestVerifierWithoutChallenge(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	q := apitest.CodeQuery(apitest.DemoWeb.ID, "read")
 	q.Del("code_challenge")

@@ -17,6 +17,7 @@ import (
 // TestIntrospectionIsForTheEntitled is RFC 7662 §2.1 and §4: everybody else
 // hears the same as about a token that never was.
 func TestIntrospectionIsForTheEntitled(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	const api = "api-1"
 	issued := register(t, r, map[string]any{"audience": []string{api, "https://other.example"}})
@@ -73,6 +74,7 @@ func registerAs(t testing.TB, r *apitest.Replica, id string, settings map[string
 
 // TestIntrospectionMembers is RFC 7662 §2.2.
 func TestIntrospectionMembers(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	tokens := r.Tokens(t, apitest.DemoWeb, "read offline_access")
 	members := func(token string) []string {
@@ -97,6 +99,7 @@ func TestIntrospectionMembers(t *testing.T) {
 // (RFC 7662 §4, RFC 8725 §2, RFC 9068 §4). Those that are signed are signed
 // with the authority's own key.
 func TestForgedTokens(t *testing.T) {
+	t.Parallel()
 	nc := embeddedtest.Single(t).Conn()
 	r := apitest.Start(t, nc, apitest.Options{Settings: patient})
 	r.Seed(t)

@@ -17,6 +17,7 @@ const metadataPath = "/.well-known/oauth-authorization-server"
 // TestMetadata is RFC 8414 §2 and §3: only what works, no empty arrays, and
 // every endpoint below the issuer.
 func TestMetadata(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := wantOK(t, request{method: http.MethodGet, path: metadataPath}.send(t, r.URL))
 	if got := a.Header.Get("Content-Type"); got != "application/json" {
@@ -63,6 +64,7 @@ func TestMetadata(t *testing.T) {
 // TestIssuerWithAPath puts the well-known part between host and path (RFC 8414
 // §3), and everything else below the path.
 func TestIssuerWithAPath(t *testing.T) {
+	t.Parallel()
 	const issuer = "https://as.example/tenants/one"
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.Issuer = issuer }})
 	a := wantOK(t, request{method: http.MethodGet, path: metadataPath + "/tenants/one"}.send(t, r.URL))
@@ -80,6 +82,7 @@ func TestIssuerWithAPath(t *testing.T) {
 
 // TestHostDoesNotDecideTheIssuer is CVE-2025-64101.
 func TestHostDoesNotDecideTheIssuer(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	lies := []string{
 		"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "https", "Forwarded", "host=evil.example;proto=https",

@@ -75,6 +75,7 @@ func allowDevice(t testing.TB, v *apitest.Visitor, begun apitest.Answer) {
 // TestDeviceFormAgain sends the form that allowed a device once more, after the
 // person has revoked the application.
 func TestDeviceFormAgain(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := registerAs(t, r, "tv", map[string]any{"grant_types": []string{rules.GrantDeviceCode}})
 	begun := beginDevice(t, r, c)
@@ -96,6 +97,7 @@ func TestDeviceFormAgain(t *testing.T) {
 
 // TestDeviceAuthorization is RFC 8628 from the beginning to a refresh.
 func TestDeviceAuthorization(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	begun := beginDevice(t, r, apitest.DemoCLI)
 	page := apitest.Issuer + devicePath
@@ -151,6 +153,7 @@ func TestDeviceAuthorization(t *testing.T) {
 
 // TestDeviceInLoginAPI polls in the other dialect.
 func TestDeviceInLoginAPI(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := signedIn(t, r)
 	poll := func(begun apitest.Answer) apitest.Answer {
@@ -170,6 +173,7 @@ func TestDeviceInLoginAPI(t *testing.T) {
 
 // TestDeviceDenied has the device hear of it, and nobody change it.
 func TestDeviceDenied(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := signedIn(t, r)
 	begun := beginDevice(t, r, apitest.DemoCLI)
@@ -185,6 +189,7 @@ func TestDeviceDenied(t *testing.T) {
 // TestDeviceAsksForNothing it may have, and gets no more, whatever the client may
 // have otherwise.
 func TestDeviceAsksForNothing(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := signedIn(t, r)
 	c := register(t, r, map[string]any{"grant_types": []string{rules.GrantDeviceCode}})
@@ -200,6 +205,7 @@ func TestDeviceAsksForNothing(t *testing.T) {
 }
 
 func TestDeviceRequestIsRefused(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, test := range []struct {
 		name   string
@@ -229,6 +235,7 @@ func TestDeviceRequestIsRefused(t *testing.T) {
 }
 
 func TestDevicePollIsRefused(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -274,6 +281,7 @@ func TestDevicePollIsRefused(t *testing.T) {
 // TestDeviceExpiresAtThePage has a request that nobody answered in time, whose
 // record is still there.
 func TestDeviceExpiresAtThePage(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -290,6 +298,7 @@ func TestDeviceExpiresAtThePage(t *testing.T) {
 // TestDeviceAllowedByHalf has an answer that was kept, and no grant, as after a
 // crash: the device waits, and the same answer once more opens it.
 func TestDeviceAllowedByHalf(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -307,6 +316,7 @@ func TestDeviceAllowedByHalf(t *testing.T) {
 // TestDeviceWithoutItsRecord is one whose bucket was lost: a grant that was
 // opened is redeemed, and what waits goes on waiting.
 func TestDeviceWithoutItsRecord(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	r.Seed(t)
@@ -331,6 +341,7 @@ func TestDeviceWithoutItsRecord(t *testing.T) {
 
 // TestDeviceAtAReplicaBehind polls where the read model stands still.
 func TestDeviceAtAReplicaBehind(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	ahead := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	ahead.Seed(t)
@@ -387,6 +398,7 @@ func changeDevice(t *testing.T, node *embeddedtest.Node, begun apitest.Answer, c
 
 // TestDeviceSlowsDown tells one that polls too often, and no other.
 func TestDeviceSlowsDown(t *testing.T) {
+	t.Parallel()
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) {
 		patient(s)
 		s.DevicePollLimit = limit.Rate{N: 2, Per: time.Hour, Burst: 2}
@@ -415,6 +427,7 @@ func TestDeviceSlowsDown(t *testing.T) {
 
 // TestUserCodeGuessing is slowed down for a person, and leaves others alone.
 func TestUserCodeGuessing(t *testing.T) {
+	t.Parallel()
 	for name, settings := range map[string]func(*config.Settings){
 		"by person":  func(s *config.Settings) { patient(s); s.FailureLimit = anHour },
 		"by address": func(s *config.Settings) { patient(s); s.AddressFailureLimit = anHour },
@@ -442,6 +455,7 @@ func TestUserCodeGuessing(t *testing.T) {
 
 // TestDevicePages are good for the browser and the person they were written for.
 func TestDevicePages(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := signedIn(t, r)
 	begun := beginDevice(t, r, apitest.DemoCLI)
@@ -497,6 +511,7 @@ func TestDevicePages(t *testing.T) {
 
 // TestDeviceOfTheDisabled ends what waits with whom it is about.
 func TestDeviceOfTheDisabled(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := signedIn(t, r)
 	client := func(t *testing.T) apitest.Client {
@@ -654,6 +669,7 @@ func TestDeviceWithAnothersClient(t *testing.T) {
 
 // TestDeviceInTheLog looks at what the log has of a device.
 func TestDeviceInTheLog(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	v := signedIn(t, r)
 	begun := beginDevice(t, r, apitest.DemoCLI)

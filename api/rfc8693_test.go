@@ -57,6 +57,7 @@ func own(t testing.TB, r *apitest.Replica, c apitest.Client) string {
 
 // TestExchangeResponse is RFC 8693 §2.2.1, in both spellings of everything.
 func TestExchangeResponse(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, nil, nil)
 	alices := r.Tokens(t, apitest.DemoWeb, "read write offline_access").Text("access_token")
@@ -100,6 +101,7 @@ func TestExchangeResponse(t *testing.T) {
 // TestExchangeRequests is RFC 8693 §2.1 and §2.2.2: what is wrong with the
 // request, and by which name it is told.
 func TestExchangeRequests(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, map[string]any{"audience": []string{api1}}, nil)
 	alices := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
@@ -153,6 +155,7 @@ func TestExchangeRequests(t *testing.T) {
 // TestExchangeTargets is RFC 8693 §2.1 and RFC 8707: targets are repeatable, and
 // policy decides about them.
 func TestExchangeTargets(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, map[string]any{"audience": []string{api1, "api-3"}}, map[string]any{"audiences": []string{api2}})
 	alices := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
@@ -177,6 +180,7 @@ func TestExchangeTargets(t *testing.T) {
 
 // TestWhoMayExchange: nobody whom no policy names.
 func TestWhoMayExchange(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	alices := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
 	actor := own(t, r, apitest.DemoService)
@@ -223,6 +227,7 @@ func TestWhoMayExchange(t *testing.T) {
 // TestAct is RFC 8693 §4.1: who acts is outermost and decides, who acted before
 // is inside, and none of it is more than a name. Introspection shows it.
 func TestAct(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, nil, nil)
 	first, second := registerService(t, r), registerService(t, r)
@@ -270,6 +275,7 @@ func registerService(t testing.TB, r *apitest.Replica) apitest.Client {
 
 // TestMayAct is RFC 8693 §4.4, of a token that policy restricts to one party.
 func TestMayAct(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	named, other := registerService(t, r), registerService(t, r)
 	c := exchanger(t, r, nil, map[string]any{"may_act": named.ID})
@@ -293,6 +299,7 @@ func TestMayAct(t *testing.T) {
 // TestExchangeNeverOutlives: no longer than subject and actor token (RFC 8693
 // §2.2.1), and no later than the client's own tokens.
 func TestExchangeNeverOutlives(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	long, short := exchanger(t, r, nil, nil), exchanger(t, r, map[string]any{"access_token_lifetime": 60}, nil)
 	brief := register(t, r, map[string]any{"grant_types": []string{"client_credentials"}, "access_token_lifetime": 100})
@@ -317,6 +324,7 @@ func TestExchangeNeverOutlives(t *testing.T) {
 // for issuer, type, expiry, revocation and for who was disabled, and the answers
 // do not differ.
 func TestExchangeOfBadTokens(t *testing.T) {
+	t.Parallel()
 	nc := embeddedtest.Single(t).Conn()
 	r := apitest.Start(t, nc, apitest.Options{Settings: patient})
 	r.Seed(t)

@@ -27,6 +27,7 @@ func audienceOf(t testing.TB, r *apitest.Replica, a apitest.Answer) []string {
 
 // TestResource is RFC 8707 §2 at the token endpoint.
 func TestResource(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := register(t, r, map[string]any{"grant_types": []string{"client_credentials"}, "audience": []string{api1, api2, "api-3"}})
 	none := register(t, r, map[string]any{"grant_types": []string{"client_credentials"}})
@@ -72,6 +73,7 @@ func TestResource(t *testing.T) {
 // TestResourceOfAGrant is RFC 8707 §2.2: what the authorization was for bounds
 // every token of it.
 func TestResourceOfAGrant(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := register(t, r, map[string]any{"audience": []string{api1, api2, "api-3"}})
 	q := apitest.CodeQuery(c.ID, "read offline_access")

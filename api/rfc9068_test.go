@@ -115,6 +115,7 @@ func TestAccessTokenProfile(t *testing.T) {
 // TestSubjectOfAClient is RFC 9068 §5 and RFC 9700 §4.15: a client cannot get
 // a sub that is, or could be, a user's.
 func TestSubjectOfAClient(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := wantOK(t, r.Post(t, introspectPath, apitest.DemoService, "token", r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")))
 	for _, id := range []string{a.Text("sub"), strings.ToUpper(a.Text("sub")), "123e4567-e89b-12d3-a456-426614174000"} {
@@ -130,6 +131,7 @@ func TestSubjectOfAClient(t *testing.T) {
 
 // TestJWKSIsPublic keeps everything but public keys out, and lets it be cached.
 func TestJWKSIsPublic(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := wantOK(t, request{method: http.MethodGet, path: "/oauth2/jwks"}.send(t, r.URL))
 	if !strings.Contains(a.Header.Get("Cache-Control"), "max-age=") || a.Header.Get("Content-Type") != "application/json" {

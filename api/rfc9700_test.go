@@ -13,6 +13,7 @@ import (
 // TestRedirectURIIsExact is RFC 9700 §2.1, with the tricks of CVE-2024-8883,
 // CVE-2020-15233, CVE-2024-39694 and CVE-2022-40083. No answer redirects.
 func TestRedirectURIIsExact(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	const registered = "https://app.example/cb?x=1"
 	one := register(t, r, map[string]any{"redirect_uris": []string{registered}})
@@ -54,6 +55,7 @@ func TestRedirectURIIsExact(t *testing.T) {
 // TestLoopbackPort is the exception that RFC 9700 §2.1 makes for native apps,
 // and no wider.
 func TestLoopbackPort(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	native := register(t, r, map[string]any{
 		"public": true, "redirect_uris": []string{"http://127.0.0.1/cb", "http://[::1]:1/cb", "http://localhost:1/cb", "https://127.0.0.1/cb"},
@@ -96,6 +98,7 @@ func TestLoopbackPort(t *testing.T) {
 // TestRedirectURIAtTheTokenEndpoint is RFC 6749 §4.1.3: the same again if it
 // was sent, and nothing else if it was not.
 func TestRedirectURIAtTheTokenEndpoint(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	q := apitest.CodeQuery("demo-web", "read")
 	q.Del("redirect_uri")
@@ -110,6 +113,7 @@ func TestRedirectURIAtTheTokenEndpoint(t *testing.T) {
 // follows the victim: refused, and nobody is revoked. X-Forwarded-For tells
 // addresses apart only where its sender is trusted (RFC 9700 §4.13).
 func TestRetryOfAPublicClientFromElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		trusted []netip.Prefix
@@ -152,6 +156,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 // TestSecurityHeaders are on every answer, errors included (RFC 9700 §4.2.4,
 // §4.16).
 func TestSecurityHeaders(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	for _, q := range []request{
 		{method: http.MethodGet, path: metadataPath},

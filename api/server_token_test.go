@@ -10,6 +10,7 @@ import (
 // TestServerToken is the header in which a server says who it is: what is sent
 // there must be good, and nothing need be.
 func TestServerToken(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := exchanger(t, r, nil, nil)
 	server, user := own(t, r, c), r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")

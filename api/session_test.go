@@ -83,6 +83,7 @@ func wantAnother(t testing.TB, a apitest.Answer) {
 
 // TestSession signs in once and gets codes without a password.
 func TestSession(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	signedIn := r.LoginAnswer(t, apitest.DemoSPA, "read offline")
 	first := wantOK(t, r.Exchange(t, apitest.DemoSPA, apitest.CodeOf(t, signedIn)))
@@ -159,6 +160,7 @@ func TestSession(t *testing.T) {
 
 // TestSessionCookieWithHTTPS is the cookie of an installation in earnest.
 func TestSessionCookieWithHTTPS(t *testing.T) {
+	t.Parallel()
 	node := embeddedtest.Single(t)
 	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: func(s *config.Settings) { s.Issuer = "https://id.example" }})
 	r.Seed(t)
@@ -172,6 +174,7 @@ func TestSessionCookieWithHTTPS(t *testing.T) {
 // TestSessionFixation is CVE-2024-28197: whatever a browser comes with, signing
 // in opens another session, and ends the one before.
 func TestSessionFixation(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	planted := sessionCookie(t, r.LoginAnswer(t, apitest.DemoSPA, "read"))
 	login := newLogin(t, r)
@@ -204,6 +207,7 @@ func newLogin(t testing.TB, r *apitest.Replica) *http.Request {
 
 // TestSignOut ends sessions, and with all everything else too.
 func TestSignOut(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	type device struct {
 		cookie *http.Cookie
@@ -311,6 +315,7 @@ func TestSessionAtEveryReplica(t *testing.T) {
 
 // TestSessionsAreFacts reads a session's life from the log.
 func TestSessionsAreFacts(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	a := r.LoginAnswer(t, apitest.DemoSPA, "read offline")
 	tokens := wantOK(t, r.Exchange(t, apitest.DemoSPA, apitest.CodeOf(t, a)))

@@ -20,6 +20,7 @@ func userInfo(t testing.TB, r *apitest.Replica, method, token string) apitest.An
 // TestUserInfo is OIDC Core §5.3 and §5.4: who it is, and what the scopes ask
 // for of what is known.
 func TestUserInfo(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	c := relyingParty(t, r, map[string]any{"audience": []string{api1}, "first_party": true})
 	tokens := map[string]apitest.Answer{}
@@ -60,6 +61,7 @@ func TestUserInfo(t *testing.T) {
 
 // TestUserInfoRefusals are RFC 6750 §3's.
 func TestUserInfoRefusals(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	token := func(scope string) string { return r.Tokens(t, apitest.DemoWeb, scope).Text("access_token") }
 	good := token("openid")
@@ -117,6 +119,7 @@ func TestUserInfoOfTheErased(t *testing.T) {
 
 // TestUserInfoOrigins is as at the token endpoint.
 func TestUserInfoOrigins(t *testing.T) {
+	t.Parallel()
 	r := withOrigins(t, func(*config.Settings) {})
 	token := r.Tokens(t, apitest.DemoSPA, "openid").Text("access_token")
 	ask := func(origin, token string) apitest.Answer {

@@ -49,6 +49,7 @@ func wantProfile(t testing.TB, a apitest.Answer, want map[string]any) {
 
 // TestChangeProfile changes what is named and leaves the rest.
 func TestChangeProfile(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	token := loginExchange(t, r, apitest.DemoSPA, r.Login(t, apitest.DemoSPA, "read")).Text("access_token")
 	long := strings.Repeat("é", 255)
@@ -74,6 +75,7 @@ func TestChangeProfile(t *testing.T) {
 
 // TestChangeProfileRefused names what is wrong, and changes nothing.
 func TestChangeProfileRefused(t *testing.T) {
+	t.Parallel()
 	r := single(t)
 	token := r.Tokens(t, apitest.DemoSPA, "read").Text("access_token")
 	wantOK(t, patchMe(t, r, token, map[string]any{"nickname": "Al"}))
