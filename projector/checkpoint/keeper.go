@@ -94,6 +94,8 @@ type kept struct {
 
 	mu     sync.Mutex
 	newest signed
+	// status is what Status tells, but for the size.
+	status Status
 }
 
 // signed is a checkpoint with its text.
@@ -125,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	for _, s := range k.streams {
 		k.done.Go(func() { k.keep(running, s) })
 		if cfg.ScrubRate > 0 {
-			k.done.Go(func() { k.scrub(running, s.stream) })
+			k.done.Go(func() { k.scrub(running, s) })
 		}
 	}
 	return k, nil
@@ -198,6 +200,7 @@ func (k *Keeper) look(ctx context.Context, s *kept) error {
 	}
 	err = k.compare(ctx, s, have)
 	if err == nil {
+		s.did(func(st *Status) { st.Compared = time.Now() })
 		err = k.sign(ctx, s, revision)
 	}
 	if errors.Is(err, ErrShorter) || errors.Is(err, ErrDifferent) {
@@ -273,7 +276,7 @@ func (k *Keeper) seemsShorter(s *kept, head eventlog.Head, c tree.Checkpoint) er
 func (s *kept) became(c signed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.newest = c
+	s.newest, s.status.Since = c, time.Now()
 }
 
 func (s *kept) latest() signed {
