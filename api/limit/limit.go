@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,8 +69,9 @@ func network(addr netip.Addr) netip.Prefix {
 type Limiter struct {
 	rate Rate
 
-	mu    sync.Mutex
-	table table
+	refused atomic.Uint64
+	mu      sync.Mutex
+	table   table
 }
 
 // NewLimiter returns a Limiter of r for each caller.
@@ -96,6 +98,11 @@ func (l *Limiter) take(k key, now time.Time) time.Duration {
 	wait := b.wait(now)
 	if wait == 0 {
 		b.take(now)
+	} else {
+		l.refused.Add(1)
 	}
 	return wait
 }
+
+// Refused counts who had to wait.
+func (l *Limiter) Refused() uint64 { return l.refused.Load() }
