@@ -14,6 +14,7 @@ import (
 	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector"
@@ -53,6 +54,10 @@ type Parts struct {
 	// none. It may be nil where none are kept.
 	Newest func(stream string) (tree.Checkpoint, []byte)
 	Logger *slog.Logger
+	// Telemetry counts and traces, and AccessLog is the level of the line that each
+	// request has in the log. Either may be nil: then none of it is done.
+	Telemetry *telemetry.Telemetry
+	AccessLog slog.Leveler
 }
 
 // Open starts the feed, makes or loads the keys, and returns a Server that is
@@ -61,6 +66,7 @@ func Open(ctx context.Context, p Parts) (*Server, error) {
 	if p.RequestTimeout == 0 {
 		p.RequestTimeout = defaultRequestTimeout
 	}
+	p.Logger = telemetry.Logs(p.Logger)
 	feed, err := projector.OpenFeed(ctx, p.Log, projector.FeedConfig{
 		Bound: p.Settings.FreshnessBound, Source: p.Settings.Issuer, NewID: rand.Text, Gate: p.FeedGate, Logger: p.Logger,
 	})
@@ -94,6 +100,8 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Passwords: passwords, Logger: p.Logger,
 		Polls:    limit.NewLimiter(p.Settings.DevicePollLimit),
 		Failures: limit.NewFailures(p.Settings.FailureLimit, p.Settings.AddressFailureLimit),
+
+		Telemetry: p.Telemetry,
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,8 @@ type serveCmd struct {
 	Keys     server.Keys     `embed:"" group:"keys"`
 	Evidence server.Evidence `embed:"" group:"evidence"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
+	Metrics  server.Metrics  `embed:"" group:"metrics"`
+	Tracing  server.Tracing  `embed:"" group:"metrics"`
 }
 
 // Help is the detail of chancery serve --help.
@@ -40,6 +42,7 @@ func (c *serveCmd) Run(ctx context.Context, call *kong.Context, set *settings, t
 	return c.run(ctx, call, set, t, server.Config{
 		Role: server.All, Dev: c.Dev, Settings: c.Settings, Public: c.Public,
 		Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: c.Keys, Evidence: c.Evidence, Archive: c.Archive,
+		Metrics: c.Metrics, Tracing: c.Tracing,
 	})
 }
 
@@ -52,6 +55,8 @@ type apiCmd struct {
 	Log      server.Log      `embed:"" group:"log"`
 	Keys     server.Keys     `embed:"" group:"keys"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
+	Metrics  server.Metrics  `embed:"" group:"metrics"`
+	Tracing  server.Tracing  `embed:"" group:"metrics"`
 }
 
 // Help is the detail of chancery api --help.
@@ -71,6 +76,7 @@ func (c *apiCmd) Run(ctx context.Context, call *kong.Context, set *settings, t t
 	return c.run(ctx, call, set, t, server.Config{
 		Role: server.API, Settings: c.Settings, Public: c.Public,
 		Admin: c.Admin, Log: c.Log, Keys: c.Keys, Archive: c.Archive,
+		Metrics: c.Metrics, Tracing: c.Tracing,
 	})
 }
 
@@ -84,6 +90,8 @@ type projectorCmd struct {
 
 	Evidence server.Evidence `embed:"" group:"evidence"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
+	Metrics  server.Metrics  `embed:"" group:"metrics"`
+	Tracing  server.Tracing  `embed:"" group:"metrics"`
 }
 
 // Help is the detail of chancery projector --help.
@@ -103,6 +111,7 @@ func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *setting
 	return c.run(ctx, call, set, t, server.Config{
 		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: server.Keys{AdminKeys: c.Keys},
 		Evidence: c.Evidence, Archive: c.Archive,
+		Metrics: c.Metrics, Tracing: c.Tracing,
 	})
 }
 
@@ -114,6 +123,7 @@ type process struct {
 
 func (p process) run(ctx context.Context, call *kong.Context, set *settings, t terminal, cfg server.Config) error {
 	cfg.Logger, cfg.Out = p.Logging.logger(t.err), t.out
+	cfg.AccessLog, cfg.Build = p.Logging.AccessLog, build()
 	if p.PrintConfig {
 		if err := printConfig(t.out, call, set, cfg.WithIssuer()); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/chancery-authority/chancery/api"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/checkpoint"
@@ -32,6 +33,8 @@ type Server struct {
 	cfg    Config
 	logger *slog.Logger
 	health *health
+	// telemetry is nil until it is opened.
+	telemetry *telemetry.Telemetry
 
 	public, admin *listener
 	// failed gets the error of a listener that ends by itself.
@@ -87,6 +90,9 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) start(ctx context.Context) error {
 	var err error
+	if err := s.openTelemetry(ctx); err != nil {
+		return err
+	}
 	if s.admin, err = listen(ctx, s.cfg.Admin.AdminListen, s.health, s.logger); err != nil {
 		return err
 	}
