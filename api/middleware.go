@@ -55,7 +55,7 @@ func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 				panic(r)
 			}
 			if r != nil {
-				s.parts.Logger.ErrorContext(c.Request().Context(), "panic", "stack", string(debug.Stack()))
+				s.log(c).Error("panic", "stack", string(debug.Stack()))
 				err = fmt.Errorf("panic of type %T", r)
 			}
 		}()

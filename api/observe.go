@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/rand"
+	"log/slog"
 
 	"github.com/labstack/echo/v4"
 
@@ -14,6 +15,7 @@ import (
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx, request := s.parts.Telemetry.Request(c.Request(), c.Path(), rand.Text())
+		c.Set(requestKey, request)
 		c.SetRequest(c.Request().WithContext(ctx))
 		c.Response().Header().Set(echo.HeaderXRequestID, request.ID)
 		defer func() {
@@ -29,7 +31,20 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-func requestID(c echo.Context) string { return telemetry.RequestOf(c.Request().Context()).ID }
+const requestKey = "request"
+
+// seen is the request as it is counted, traced and logged.
+func seen(c echo.Context) *telemetry.Request {
+	if r, ok := c.Get(requestKey).(*telemetry.Request); ok {
+		return r
+	}
+	return &telemetry.Request{}
+}
+
+func requestID(c echo.Context) string { return seen(c).ID }
+
+// log is a logger of lines about a request.
+func (s *Server) log(c echo.Context) *slog.Logger { return seen(c).Log(s.parts.Logger) }
 
 // introspected counts an introspection.
 func (s *Server) introspected(found *authority.Introspection, err error) {

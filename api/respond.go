@@ -12,7 +12,6 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/rules"
-	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -132,15 +131,14 @@ func setRetryAfter(c echo.Context, p problem) {
 const noRetry = "no-retry"
 
 func (s *Server) logProblem(c echo.Context, p problem) {
-	ctx := c.Request().Context()
-	request := telemetry.RequestOf(ctx)
+	request := seen(c)
 	request.Reason, request.Code = string(p.Reason), p.code
-	log := s.parts.Logger.With("method", c.Request().Method, "route", c.Path(), "reason", string(p.Reason))
+	log := s.log(c).With("method", c.Request().Method, "route", c.Path(), "reason", string(p.Reason))
 	if p.status >= http.StatusInternalServerError {
-		log.ErrorContext(ctx, "request failed", "error", p.cause)
+		log.Error("request failed", "error", p.cause)
 		return
 	}
-	log.InfoContext(ctx, "request refused", "parameter", p.Parameter, "detail", string(p.Detail), "cause", p.Cause)
+	log.Info("request refused", "parameter", p.Parameter, "detail", string(p.Detail), "cause", p.Cause)
 }
 
 // refused has the audit know of a refusal. It is called behind the parsing, so

@@ -10,7 +10,6 @@ import (
 
 	"github.com/chancery-authority/chancery/api/authority"
 	"github.com/chancery-authority/chancery/api/rules"
-	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -67,7 +66,7 @@ func (s *Server) token(c echo.Context) error {
 // issue answers a token request in either dialect, which has set what is its own
 // in it. The client is authenticated before anything that can change a grant.
 func (s *Server) issue(c echo.Context, f form, request authority.TokenRequest) (*authority.Tokens, error) {
-	telemetry.RequestOf(c.Request().Context()).GrantType = asked(f)
+	seen(c).GrantType = asked(f)
 	if f.get("grant_type") == rules.GrantAuthorizationCode {
 		c.Set(noRetry, true)
 	}

@@ -53,7 +53,7 @@ func (w *worker) traceFold(ctx context.Context, batch []eventlog.Entry) trace.Sp
 	}
 	var links []trace.Link
 	for _, e := range batch {
-		if of := traceOf(e); of.IsSampled() && len(links) < maxLinks {
+		if of := traceOf(ctx, e); of.IsSampled() && len(links) < maxLinks {
 			links = append(links, trace.Link{SpanContext: of})
 		}
 	}
@@ -68,12 +68,12 @@ func (w *worker) traceFold(ctx context.Context, batch []eventlog.Entry) trace.Sp
 }
 
 // traceOf is the span that an event was appended in, invalid if there is none.
-func traceOf(e eventlog.Entry) trace.SpanContext {
+func traceOf(ctx context.Context, e eventlog.Entry) trace.SpanContext {
 	text := e.Message.Header[headerTrace]
 	if text == "" {
 		return trace.SpanContext{}
 	}
-	return trace.SpanContextFromContext(w3c.Extract(context.Background(), propagation.MapCarrier{"traceparent": text}))
+	return trace.SpanContextFromContext(w3c.Extract(ctx, propagation.MapCarrier{"traceparent": text}))
 }
 
 // startRead begins a span of a read over NATS, of whoever asks for it or answers

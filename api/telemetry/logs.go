@@ -23,6 +23,14 @@ func (h logs) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
+// Log is a logger of lines about the request, for where there is no ctx of it.
+func (r *Request) Log(l *slog.Logger) *slog.Logger {
+	if r.span != nil {
+		l = l.With("trace", r.span.SpanContext().TraceID().String())
+	}
+	return l.With("request", r.ID)
+}
+
 func (h logs) WithAttrs(attrs []slog.Attr) slog.Handler { return logs{h.Handler.WithAttrs(attrs)} }
 
 func (h logs) WithGroup(name string) slog.Handler { return logs{h.Handler.WithGroup(name)} }

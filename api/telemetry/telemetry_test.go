@@ -162,3 +162,33 @@ func TestCollector(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	send("")
 }
+
+// BenchmarkRefresh is all that a refresh costs here, at the API and at the three
+// read models that fold it.
+func BenchmarkRefresh(b *testing.B) {
+	unit := eventlog.Unit{Event: events.Event{Fact: events.RefreshTokenRotated{}}}
+	r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/oauth2/token", nil)
+	for name, cfg := range map[string]Config{
+		"off": {}, "metrics": {Metrics: true}, "traces": {Metrics: true, Exporter: tracetest.NewNoopExporter(), Ratio: 1},
+		"1 % of traces": {Metrics: true, Exporter: tracetest.NewNoopExporter(), Ratio: 0.01},
+	} {
+		b.Run(name, func(b *testing.B) {
+			of := New(cfg)
+			for b.Loop() {
+				ctx, request := of.Request(r, "/oauth2/token", "id")
+				request.GrantType = "refresh_token"
+				_ = r.WithContext(ctx)
+				_ = Traceparent(ctx)
+				deciding, span := Start(ctx, "decide")
+				of.Signed("ES256", time.Now())
+				_, ended := of.Appending(deciding, "MAIN_EVENTS_0", unit)
+				ended(eventlog.Appended{Attempts: 1, Took: time.Millisecond})
+				End(span, nil)
+				for _, model := range []string{"MAIN_EVENTS_0", "MAIN_EVENTS_0.tree", "MAIN_EVENTS_0.audit"} {
+					of.Folded("MAIN_EVENTS_0", model, 1, time.Millisecond)
+				}
+				request.End(http.StatusOK)
+			}
+		})
+	}
+}

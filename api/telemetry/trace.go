@@ -53,10 +53,10 @@ func Collector(ctx context.Context, endpoint string) (sdktrace.SpanExporter, err
 }
 
 func newProvider(cfg Config, l *slog.Logger) *sdktrace.TracerProvider {
-	r, err := resource.New(context.Background(), resource.WithAttributes(
+	r, err := resource.Merge(resource.NewSchemaless(
 		attribute.String("service.name", "chancery"), attribute.String("service.version", cfg.Build.Version),
 		attribute.String("chancery.role", cfg.Role),
-	), resource.WithFromEnv())
+	), resource.Environment())
 	if err != nil {
 		l.Warn("traces do not say all of what they are of", "reason", err)
 	}
@@ -111,6 +111,9 @@ func End(s trace.Span, err error) {
 
 // Traceparent is the trace that ctx is of (W3C Trace Context §3.2), or empty.
 func Traceparent(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ""
+	}
 	carrier := propagation.MapCarrier{}
 	w3c.Inject(ctx, carrier)
 	return carrier["traceparent"]

@@ -191,7 +191,7 @@ func wrongIn(query string, seen map[string]*metricSeen) (wrong []string) {
 		}
 	}
 	for _, by := range grouping.FindAllStringSubmatch(query, -1) {
-		for _, label := range strings.Split(by[1], ",") {
+		for label := range strings.SplitSeq(by[1], ",") {
 			if label = strings.TrimSpace(label); !known[label] {
 				wrong = append(wrong, "no label "+label)
 			}
