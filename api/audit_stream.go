@@ -100,7 +100,7 @@ func (s *Server) cutShort(ctx context.Context, c echo.Context, w auditWriter, er
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the client has gone, or the process is stopping
 	}
-	s.parts.Logger.Error("events were cut short", "request", requestID(c), "error", err)
+	s.log(c).Error("events were cut short", "error", err)
 	return w.fail(oauthError{Error: codeServerError, Description: "the log could not be read further", RequestID: requestID(c)})
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
@@ -27,6 +31,23 @@ var benchWorkers = []int{1, 16, 64}
 // A benchRequest is one request of a worker. It checks its answer, and returns
 // errBusy for one that says to come again.
 type benchRequest func(worker int) error
+
+// benchTelemetry is what CHANCERY_BENCH_TELEMETRY says: off, traces of all requests,
+// or metrics, as it is by default.
+func benchTelemetry(b *testing.B) *telemetry.Telemetry {
+	b.Helper()
+	cfg := telemetry.Config{Metrics: true}
+	switch how := os.Getenv("CHANCERY_BENCH_TELEMETRY"); how {
+	case "off":
+		cfg.Metrics = false
+	case "traces":
+		cfg.Exporter, cfg.Ratio = tracetest.NewNoopExporter(), 1
+	case "", "metrics":
+	default:
+		b.Fatalf("CHANCERY_BENCH_TELEMETRY=%s is none of off, metrics and traces", how)
+	}
+	return telemetry.New(cfg)
+}
 
 // errBusy is 503, which a machine gets that does other things too.
 var errBusy = errors.New("503")
@@ -127,7 +148,7 @@ func (c benchClient) post(b *testing.B, path string, as apitest.Client, form url
 // BenchmarkRefresh refreshes end to end, each worker a grant of its own. The
 // log has as many events in the end as there were answers.
 func BenchmarkRefresh(b *testing.B) {
-	r := apitest.Single(b, apitest.Options{})
+	r := apitest.Single(b, apitest.Options{Telemetry: benchTelemetry(b)})
 	c := newBenchClient(b, r)
 	tokens := make([]string, slices.Max(benchWorkers))
 	for i := range tokens {
@@ -162,7 +183,7 @@ func BenchmarkRefresh(b *testing.B) {
 // BenchmarkClientCredentials asks for tokens of the client itself.
 func BenchmarkClientCredentials(b *testing.B) {
 	const issued = "access_token.issued.v1"
-	r := apitest.Single(b, apitest.Options{})
+	r := apitest.Single(b, apitest.Options{Telemetry: benchTelemetry(b)})
 	c := newBenchClient(b, r)
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"read"}}
 	ask := func(w int) error {
@@ -188,7 +209,7 @@ func BenchmarkClientCredentials(b *testing.B) {
 
 // BenchmarkIntrospect introspects an access token of a grant.
 func BenchmarkIntrospect(b *testing.B) {
-	r := apitest.Single(b, apitest.Options{})
+	r := apitest.Single(b, apitest.Options{Telemetry: benchTelemetry(b)})
 	c := newBenchClient(b, r)
 	form := url.Values{"token": {r.Tokens(b, apitest.DemoWeb, "read offline_access").Text("access_token")}}
 	ask := func(w int) error {

@@ -198,7 +198,7 @@ func (s *Server) sealedLog(c echo.Context) error {
 	c.Response().WriteHeader(http.StatusOK)
 	if err := s.writeLog(ctx, c, header); err != nil {
 		if ctx.Err() == nil {
-			s.parts.Logger.Error("a part of the log was cut short", "request", requestID(c), "stream", newest.Stream(), "error", err)
+			s.log(c).Error("a part of the log was cut short", "stream", newest.Stream(), "error", err)
 		}
 		panic(http.ErrAbortHandler) // whoever reads it must not take it for whole
 	}

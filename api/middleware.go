@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,36 +13,29 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/api/telemetry"
 )
-
-const requestIDKey = "request-id"
-
-// identify gives every request an id of our own. One that was sent is not
-// taken: it would let a stranger write into the audit.
-func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		id := rand.Text()
-		c.Set(requestIDKey, id)
-		c.Response().Header().Set(echo.HeaderXRequestID, id)
-		return next(c)
-	}
-}
-
-func requestID(c echo.Context) string {
-	id, _ := c.Get(requestIDKey).(string)
-	return id
-}
 
 // traceparent is W3C Trace Context §3.2's version 00.
 var traceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 func caller(c echo.Context) authority.Caller {
 	addr, _ := netip.ParseAddr(c.RealIP())
-	made := authority.Caller{Request: requestID(c), Address: addr, UserAgent: userAgent(c.Request())}
-	if t := c.Request().Header.Get("Traceparent"); traceparent.MatchString(t) {
-		made.Trace = t
+	return authority.Caller{
+		Request: requestID(c), Trace: traceOf(c.Request()), Address: addr, UserAgent: userAgent(c.Request()),
 	}
-	return made
+}
+
+// traceOf is the trace of a request: the span that it is traced by, or else what
+// the client says of its own.
+func traceOf(r *http.Request) string {
+	if t := telemetry.Traceparent(r.Context()); t != "" {
+		return t
+	}
+	if t := r.Header.Get("Traceparent"); traceparent.MatchString(t) {
+		return t
+	}
+	return ""
 }
 
 // maxUserAgent bounds what is kept of a User-Agent header.
@@ -63,7 +55,7 @@ func (s *Server) recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 				panic(r)
 			}
 			if r != nil {
-				s.parts.Logger.Error("panic", "request", requestID(c), "stack", string(debug.Stack()))
+				s.log(c).Error("panic", "stack", string(debug.Stack()))
 				err = fmt.Errorf("panic of type %T", r)
 			}
 		}()

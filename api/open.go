@@ -15,6 +15,7 @@ import (
 	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector"
@@ -58,6 +59,10 @@ type Parts struct {
 	LogLevel *slog.LevelVar
 	// Version is the program's, for its status.
 	Version string
+	// Telemetry counts and traces, and AccessLog is the level of the line that each
+	// request has in the log. Either may be nil: then none of it is done.
+	Telemetry *telemetry.Telemetry
+	AccessLog slog.Leveler
 }
 
 // Open starts the feed, makes or loads the keys, and returns a Server that is
@@ -66,6 +71,7 @@ func Open(ctx context.Context, p Parts) (*Server, error) {
 	if p.RequestTimeout == 0 {
 		p.RequestTimeout = defaultRequestTimeout
 	}
+	p.Logger = telemetry.Logs(p.Logger)
 	feed, err := projector.OpenFeed(ctx, p.Log, projector.FeedConfig{
 		Bound: p.Settings.FreshnessBound, Source: p.Settings.Issuer, NewID: rand.Text, Gate: p.FeedGate, Logger: p.Logger,
 	})
@@ -100,6 +106,8 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 		Passwords: passwords, Logger: p.Logger,
 		Polls:    limit.NewLimiter(p.Settings.DevicePollLimit),
 		Failures: limit.NewFailures(p.Settings.FailureLimit, p.Settings.AddressFailureLimit),
+
+		Telemetry: p.Telemetry,
 	})
 	if err != nil {
 		return nil, err

@@ -131,7 +131,9 @@ func setRetryAfter(c echo.Context, p problem) {
 const noRetry = "no-retry"
 
 func (s *Server) logProblem(c echo.Context, p problem) {
-	log := s.parts.Logger.With("request", requestID(c), "method", c.Request().Method, "route", c.Path(), "reason", string(p.Reason))
+	request := seen(c)
+	request.Reason, request.Code = string(p.Reason), p.code
+	log := s.log(c).With("method", c.Request().Method, "route", c.Path(), "reason", string(p.Reason))
 	if p.status >= http.StatusInternalServerError {
 		log.Error("request failed", "error", p.cause)
 		return

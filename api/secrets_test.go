@@ -23,6 +23,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api/apitest"
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
@@ -231,15 +232,18 @@ func (h *haul) fail() {
 
 // TestNoSecretIsKept is I9: it makes everything happen that there is, and then
 // looks for every secret of it in every stream and bucket, in the server's
-// files, in the read models, in the log at its most talkative, and in every
-// error.
+// files, in the read models, in the log at its most talkative, in metrics and traces,
+// and in every error.
 func TestNoSecretIsKept(t *testing.T) {
 	t.Parallel()
 	var out lockedBuffer
 	node, dir := embeddedtest.Single(t), t.TempDir()
 	nc := node.Conn()
+	var spans spanList
+	seen := telemetry.New(telemetry.Config{Metrics: true, Exporter: &spans, Ratio: 1})
 	r := apitest.Start(t, nc, apitest.Options{
-		Settings: patient, Dir: dir, Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Settings: patient, Dir: dir, Telemetry: seen, AccessLog: slog.LevelDebug,
+		Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	r.Seed(t)
 	h := &haul{T: t, r: r, secrets: map[string][]byte{
@@ -259,7 +263,7 @@ func TestNoSecretIsKept(t *testing.T) {
 	r.Server.Close() // which writes the refusals
 	r.WaitFolded(t)
 
-	kept := map[string][]byte{"the log": out.copy(), "errors": h.errors.Bytes()}
+	kept := map[string][]byte{"the log": out.copy(), "errors": h.errors.Bytes(), "metrics": scraped(t, seen), "traces": spans.dump(t, seen)}
 	readStreams(t, nc, kept)
 	readFiles(t, dir, kept)
 	readFiles(t, node.Dir, kept)
@@ -273,7 +277,7 @@ func TestNoSecretIsKept(t *testing.T) {
 	}
 	// Nothing personal either, where nothing can be erased.
 	for where, text := range kept {
-		if strings.Contains(where, "MAIN_EVENTS") || strings.Contains(where, "MAIN_REGISTRY") || where == "the log" || where == "errors" {
+		if strings.Contains(where, "MAIN_EVENTS") || strings.Contains(where, "MAIN_REGISTRY") || slices.Contains([]string{"the log", "errors", "metrics", "traces"}, where) {
 			for _, personal := range []string{"planted-user", "planted-mail", "alice@example.com"} {
 				if bytes.Contains(text, []byte(personal)) {
 					t.Errorf("%s is in %s", personal, where)
@@ -290,6 +294,12 @@ func (h *haul) wantFound(kept map[string][]byte) {
 	for _, there := range []struct{ where, text string }{
 		{"the log", "refused"},
 		{"errors", "invalid_grant"},
+		{"the log", "msg=request method=POST route=/oauth2/token status=400"},
+		{"metrics", `chancery_token_requests_total{grant_type="refresh_token",outcome="invalid_grant"}`},
+		{"metrics", `chancery_refusals_total{reason="wrong_credentials"}`},
+		{"traces", "append refresh_token.rotated.v1"},
+		{"traces", "/oauth2/introspect"},
+		{"traces", "wrong_credentials"},
 		{"stream MAIN_EVENTS_0", apitest.Challenge},
 		{"stream MAIN_EVENTS_0", "already redeemed"},
 		{"stream MAIN_EVENTS_0", "wrong_credentials"},

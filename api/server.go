@@ -86,6 +86,7 @@ func newServer(ctx context.Context, p Parts, live *config.Live, a *authority.Aut
 		Issuer: p.Settings.Issuer, Log: p.Log, Reader: p.Reader, Feed: f, Sign: a.SignLogoutToken, Logger: p.Logger,
 		AllowPrivate: p.Settings.PrivateBackchannel(),
 	})
+	s.watch(p.Telemetry)
 	return s, nil
 }
 
@@ -167,6 +168,6 @@ func (s *Server) newEcho() *echo.Echo {
 			_ = oauthDialect(c, p)
 		}
 	}
-	e.Use(s.identify, s.recoverPanic, secureHeaders, s.limitTime)
+	e.Use(s.observe, s.recoverPanic, secureHeaders, s.limitTime)
 	return e
 }

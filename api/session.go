@@ -54,7 +54,7 @@ func (s *Server) signedIn(c echo.Context, text string, expires time.Time) {
 		err = s.authority.EndSession(ctx, before, events.ReasonSignedInAgain, caller(c))
 	}
 	if err != nil && !isNoSession(err) {
-		s.parts.Logger.Warn("the session before was not ended", "request", requestID(c), "error", err)
+		s.log(c).Warn("the session before was not ended", "error", err)
 	}
 }
 

@@ -66,6 +66,7 @@ func (s *Server) token(c echo.Context) error {
 // issue answers a token request in either dialect, which has set what is its own
 // in it. The client is authenticated before anything that can change a grant.
 func (s *Server) issue(c echo.Context, f form, request authority.TokenRequest) (*authority.Tokens, error) {
+	seen(c).GrantType = asked(f)
 	if f.get("grant_type") == rules.GrantAuthorizationCode {
 		c.Set(noRetry, true)
 	}
@@ -249,6 +250,7 @@ func (s *Server) introspect(c echo.Context) error {
 		return err
 	}
 	found, err := s.authority.Introspect(c.Request().Context(), client, token)
+	s.introspected(found, err)
 	if err != nil {
 		return err
 	}

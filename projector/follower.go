@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -45,6 +46,10 @@ type follower struct {
 	// was read back.
 	ticking bool
 	sent    *tick
+	// ticks counts those that were sent, unproved those of them that proved nothing,
+	// and stale how often fresh has failed.
+	ticks, unproved uint64
+	stale           atomic.Uint64
 }
 
 // A tick is one proof under way.

@@ -15,7 +15,12 @@ const retick = 50 * time.Millisecond
 // fresh returns nil if everything that was acknowledged anywhere up to the
 // bound ago is known here. Over half the bound it has a tick sent, so that
 // under load nobody waits; over the bound it waits for one.
-func (f *follower) fresh(ctx context.Context) error {
+func (f *follower) fresh(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			f.stale.Add(1)
+		}
+	}()
 	age, err := f.age()
 	switch {
 	case err != nil:
@@ -109,12 +114,17 @@ func (f *follower) tickOnDemand(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := f.tick(ctx); err != nil {
+		err := f.tick(ctx)
+		if err != nil {
 			f.cfg.Logger.Debug("tick proved nothing", "stream", f.stream, "reason", err)
 			wait(ctx, retick)
 		}
 		f.mu.Lock()
 		f.ticking = false
+		f.ticks++
+		if err != nil {
+			f.unproved++
+		}
 		f.mu.Unlock()
 		f.changed.notify()
 	}

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
@@ -30,6 +33,12 @@ type LocalConfig struct {
 	Accept map[string]uint64
 	// NoAudit leaves the audit out: Audit is ErrUnavailable then.
 	NoAudit bool
+	// Folded, if not nil, is told of every batch that was folded into a read model:
+	// one by its name, of a stream.
+	Folded func(stream, model string, events int, took time.Duration)
+	// Tracer traces reads that come over NATS, and what is folded of events that
+	// were traced. Nil traces nothing.
+	Tracer trace.Tracer
 }
 
 // Local is the projector: a read model of every partition and of the registry,
@@ -60,6 +69,9 @@ var _ Reader = (*Local)(nil)
 func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = noop.Tracer{}
 	}
 	l := &Local{realm: log.Realm(), cfg: cfg, places: map[place]*projection{}}
 	l.running, l.stop = context.WithCancel(context.WithoutCancel(ctx))

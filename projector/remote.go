@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chancery-authority/chancery/events"
 )
@@ -42,10 +44,13 @@ func NewRemote(nc *nats.Conn, realm events.Realm) *Remote {
 
 // read implements source. It asks again, and so possibly another projector, a
 // few times for up to a second.
-func (r *Remote) read(ctx context.Context, at place, what, key string) ([]byte, error) {
-	var err error
+func (r *Remote) read(ctx context.Context, at place, what, key string) (state []byte, err error) {
+	if of := trace.SpanFromContext(ctx); of.IsRecording() {
+		var span trace.Span
+		ctx, span = startRead(ctx, of.TracerProvider().Tracer(tracerName), trace.SpanKindClient, r.realm, at, what)
+		defer func() { endSpan(span, err) }()
+	}
 	for attempt := range readAttempts {
-		var state []byte
 		if attempt > 0 && !errors.Is(err, context.DeadlineExceeded) {
 			wait(ctx, readPause)
 		}
@@ -66,7 +71,10 @@ func (r *Remote) read(ctx context.Context, at place, what, key string) ([]byte, 
 func (r *Remote) ask(ctx context.Context, at place, what, key string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	reply, err := r.nc.RequestWithContext(ctx, readSubject(r.realm, at, what), []byte(key))
+	msg := nats.NewMsg(readSubject(r.realm, at, what))
+	msg.Data = []byte(key)
+	w3c.Inject(ctx, propagation.HeaderCarrier(msg.Header))
+	reply, err := r.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chancery-authority/chancery/events"
 )
@@ -135,6 +137,15 @@ func (s *placeService) handler(what string) micro.HandlerFunc {
 	return func(req micro.Request) { s.answer(req, what) }
 }
 
+// trace begins a span of a read that came with one.
+func (s *placeService) trace(req micro.Request, what string) (context.Context, trace.Span) {
+	ctx := w3c.Extract(context.Background(), propagation.HeaderCarrier(req.Headers()))
+	if of := trace.SpanFromContext(ctx); !of.SpanContext().IsSampled() {
+		return ctx, of
+	}
+	return startRead(ctx, s.local.cfg.Tracer, trace.SpanKindServer, s.local.realm, s.at, what)
+}
+
 // answer answers one request.
 func (s *placeService) answer(req micro.Request, what string) {
 	key := string(req.Data())
@@ -142,7 +153,9 @@ func (s *placeService) answer(req micro.Request, what string) {
 		s.replied(req.Error(codeBadRequest, "no key of this partition", nil))
 		return
 	}
-	state, err := s.local.read(context.Background(), s.at, what, key)
+	ctx, span := s.trace(req, what)
+	state, err := s.local.read(ctx, s.at, what, key)
+	endSpan(span, err)
 	if err != nil {
 		s.replied(req.Error(codeUnavailable, "not available", nil))
 		return

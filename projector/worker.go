@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -41,6 +43,10 @@ type worker struct {
 	gate   func(ctx context.Context, stream string) error
 	// open opens the store, again after a file turned out to be damaged.
 	open func(context.Context) (*store, error)
+
+	// folded and tracer are told of what is folded.
+	folded func(stream, model string, events int, took time.Duration)
+	tracer trace.Tracer
 
 	// accept is up to where another log than the one that was folded is accepted,
 	// once. It is run's.
@@ -320,7 +326,9 @@ func (w *worker) foldPart(ctx context.Context, batch []eventlog.Entry) (int, err
 		return 0, nil
 	}
 	s := w.store.Load()
-	if err := s.fold(ctx, batch); err != nil {
+	folded := w.observe(ctx, batch)
+	err := s.fold(ctx, batch)
+	if folded(err); err != nil {
 		return 0, err
 	}
 	w.set(func() {

@@ -18,6 +18,7 @@ import (
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 	"github.com/chancery-authority/chancery/events/eventlog"
@@ -56,6 +57,11 @@ type Options struct {
 	RequestTimeout time.Duration
 	// Logger is told what the replica logs. By default nobody is.
 	Logger *slog.Logger
+	// Telemetry counts and traces what the replica does. By default it counts, and
+	// nobody looks.
+	Telemetry *telemetry.Telemetry
+	// AccessLog is the level of the line that each request has in the log.
+	AccessLog slog.Leveler
 }
 
 // A Replica is one running API.
@@ -85,6 +91,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	o = o.withDefaults(t)
 	log, err := eventlog.Open(ctx, nc, eventlog.Config{
 		Realm: events.DefaultRealm, Partitions: max(1, o.Partitions), Replicas: max(1, o.Replicas), Logger: o.Logger,
+		Appending: o.Telemetry.Appending,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +116,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	r.Server, err = api.Open(ctx, api.Parts{
 		Settings: settings, Log: log, Reader: reader, Local: r.Local, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
 		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
-		Newest: keeper.Newest,
+		Newest: keeper.Newest, Telemetry: o.Telemetry, AccessLog: o.AccessLog,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +144,9 @@ func (o Options) withDefaults(t testing.TB) Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Telemetry == nil {
+		o.Telemetry = telemetry.New(telemetry.Config{Metrics: true})
+	}
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
@@ -148,7 +158,7 @@ func (o Options) withDefaults(t testing.TB) Options {
 
 func startProjector(ctx context.Context, t testing.TB, log *eventlog.Log, o Options) *projector.Local {
 	t.Helper()
-	local, err := projector.OpenLocal(ctx, log, projector.LocalConfig{Dir: o.Dir, Logger: o.Logger, Gate: o.Gate})
+	local, err := projector.OpenLocal(ctx, log, projector.LocalConfig{Dir: o.Dir, Logger: o.Logger, Gate: o.Gate, Folded: o.Telemetry.Folded, Tracer: o.Telemetry.Tracer()})
 	if err != nil {
 		t.Fatal(err)
 	}

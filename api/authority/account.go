@@ -120,7 +120,7 @@ func latest(a, b time.Time) time.Time {
 func (a *Authority) TellAgents(ctx context.Context, user string, sessions []SignedIn) {
 	key, err := a.originKey(ctx, user)
 	if err != nil {
-		a.Logger.Warn("sessions are shown without their user agents", "user", user, "error", err)
+		a.Logger.WarnContext(ctx, "sessions are shown without their user agents", "user", user, "error", err)
 		return
 	}
 	for i := range sessions[:min(len(sessions), maxAgents)] {

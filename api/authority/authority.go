@@ -16,6 +16,7 @@ import (
 	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
@@ -40,7 +41,7 @@ const (
 	Busy             rules.Reason = "busy"
 )
 
-// Config is what an Authority is made of. Every field is required.
+// Config is what an Authority is made of. Every field but Telemetry is required.
 type Config struct {
 	// Issuer is the iss of every token (RFC 8414 §2).
 	Issuer string
@@ -72,6 +73,8 @@ type Config struct {
 	// Polls slows down devices.
 	Polls  *limit.Limiter
 	Logger *slog.Logger
+	// Telemetry counts what is decided. It may be nil.
+	Telemetry *telemetry.Telemetry
 }
 
 // An Authority decides and appends. It holds no state that matters, so any
@@ -236,7 +239,9 @@ func foldable[S folder[S]](state S, seq uint64, e events.Event) error {
 
 // catchUp folds what the leader of the log has on a subject after seq.
 func catchUp[S folder[S]](ctx context.Context, log *eventlog.Log, s events.Subject, state S, seq uint64) (S, error) {
-	recorded, err := log.After(ctx, s, seq)
+	reading, span := telemetry.Start(ctx, "read log "+s.Kind())
+	recorded, err := log.After(reading, s, seq)
+	telemetry.End(span, err)
 	if err != nil {
 		return state, fmt.Errorf("read %s after %d: %w", s.Kind(), seq, err)
 	}

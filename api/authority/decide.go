@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
@@ -32,19 +33,24 @@ type grantDecision struct {
 // was behind costs another round, never a wrong answer: an acceptance is
 // guarded by the append's expectation, and a refusal that a newer event could
 // overturn is confirmed on the log first.
-func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
+func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, err error) {
+	ctx, span := telemetry.Start(ctx, "decide")
+	defer func() { telemetry.End(span, err) }()
 	g, err := a.Reader.Grant(ctx, d.id)
 	if err != nil {
 		return nil, unavailable("read the grant", err)
 	}
-	confirmed := false
+	confirmed, doubted := false, false
 	for range maxDecisions {
 		out, u, err := d.ask(ctx, a, g)
 		if err != nil {
 			return nil, err
 		}
-		again := out.Refusal != nil && out.Refusal.Overturnable && !confirmed
-		var tokens *Tokens
+		if doubted {
+			a.Telemetry.Confirmed(out.Refusal != nil)
+		}
+		doubted = out.Refusal != nil && out.Refusal.Overturnable && !confirmed
+		again := doubted
 		if !again {
 			if tokens, again, err = d.settle(ctx, a, g, u, out); err != nil {
 				return nil, err
@@ -52,7 +58,10 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 		}
 		if !again {
 			if out.Refusal != nil {
-				return nil, a.refuse(d.id, out.Refusal.About(d.id, g.User))
+				return nil, a.refuse(ctx, d.id, out.Refusal.About(d.id, g.User))
+			}
+			if repeats(out) {
+				a.Telemetry.Repeated()
 			}
 			return tokens, nil
 		}
@@ -62,6 +71,12 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
 		confirmed = true
 	}
 	return nil, unavailable("decide on the grant", errors.New("others keep writing to it"))
+}
+
+// repeats reports whether an outcome is an answer that was given before.
+func repeats(out rules.Outcome) bool {
+	_, first := out.Fact.(events.RefreshTokenRepeated)
+	return first || out.ConfirmLast
 }
 
 // ask puts the state to the rule. A revocation that the state shows is taken
@@ -141,9 +156,9 @@ func (d grantDecision) confirmLast(ctx context.Context, a *Authority, g fold.Gra
 }
 
 // refuse gives a refusal, but for one that a token's MAC contradicts.
-func (a *Authority) refuse(id events.GrantID, refusal *rules.Refusal) error {
+func (a *Authority) refuse(ctx context.Context, id events.GrantID, refusal *rules.Refusal) error {
 	if refusal.Reason == rules.BehindTheToken {
-		return a.alarmBehind(id, refusal)
+		return a.alarmBehind(ctx, id, refusal)
 	}
 	return refusal
 }
@@ -151,8 +166,8 @@ func (a *Authority) refuse(id events.GrantID, refusal *rules.Refusal) error {
 // alarmBehind answers a token whose MAC proves an event that the log does not
 // show. Either the reader is behind, or the log lost an acknowledged event:
 // nobody may be told that the token is bad.
-func (a *Authority) alarmBehind(id events.GrantID, refusal *rules.Refusal) error {
-	a.Logger.Error("a valid token is ahead of the log: compare the partition with its last checkpoint",
+func (a *Authority) alarmBehind(ctx context.Context, id events.GrantID, refusal *rules.Refusal) error {
+	a.Logger.ErrorContext(ctx, "a valid token is ahead of the log: compare the partition with its last checkpoint",
 		"grant", id.String(), "partition", int(id.Partition()), "detail", string(refusal.Detail))
 	return unavailable("find the token's event on the log", refusal)
 }

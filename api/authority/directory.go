@@ -219,7 +219,7 @@ func (a *Authority) rehash(ctx context.Context, user string, verified person, pa
 		})
 	}
 	if err != nil {
-		a.Logger.Warn("a password keeps its old hash", "user", user, "error", err)
+		a.Logger.WarnContext(ctx, "a password keeps its old hash", "user", user, "error", err)
 	}
 }
 

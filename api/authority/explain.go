@@ -214,7 +214,7 @@ func (p *past) findToken(ctx context.Context, text string) (subject, error) {
 	case !ok && dropped: // whoever has got hold of a dropped key signs what they want
 		return s, errNotOurs
 	case !ok:
-		return s, p.a.alarmBehind(claims.Grant, behindTheToken("no issuance of the token"))
+		return s, p.a.alarmBehind(ctx, claims.Grant, behindTheToken("no issuance of the token"))
 	}
 	s.KID, s.facts.KID = kid, kid // a retry may be signed by another key than the event has
 	return s, nil
@@ -236,7 +236,7 @@ func (p *past) findCredential(ctx context.Context, kind credential.Kind, text st
 	}
 	s, ok, err := p.findGrant(ctx, kinds[kind], claims.Grant, claims.Generation)
 	if err == nil && !ok {
-		err = p.a.alarmBehind(claims.Grant, behindTheToken("no event of the token's generation"))
+		err = p.a.alarmBehind(ctx, claims.Grant, behindTheToken("no event of the token's generation"))
 	}
 	s.facts.Expires = claims.Expires
 	return s, err

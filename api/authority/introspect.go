@@ -75,7 +75,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	}
 	g, err := a.Grant(ctx, claims.Grant)
 	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == rules.NotFound {
-		return nil, a.alarmBehind(claims.Grant, refusal)
+		return nil, a.alarmBehind(ctx, claims.Grant, refusal)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("introspect refresh token: %w", err)
@@ -99,7 +99,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	holder := rules.Holder{Client: owner, User: user, Policy: a.policy(owner)}
 	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, a.Feed.Now(claims.Grant.Partition()))
 	if refusal != nil && refusal.Overturnable {
-		return nil, a.alarmBehind(claims.Grant, refusal)
+		return nil, a.alarmBehind(ctx, claims.Grant, refusal)
 	}
 	if !active {
 		return nil, nil

@@ -162,7 +162,7 @@ func (a *Authority) issue(ctx context.Context, r TokenRequest, f events.AccessTo
 	if err := a.addLoginClaims(ctx, &c, f.LoginClaims); err != nil {
 		return nil, err
 	}
-	text, err := a.sign(f.KID, c)
+	text, err := a.sign(ctx, f.KID, c)
 	if err != nil {
 		return nil, err
 	}

@@ -146,6 +146,9 @@ func (r *refusals) flush(ctx context.Context, may func() bool) {
 	}
 }
 
+// RefusalsWaiting is how many kinds of refusals are not in the log yet.
+func (a *Authority) RefusalsWaiting() int { return a.refusals.waiting() }
+
 func (r *refusals) waiting() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

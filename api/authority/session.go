@@ -85,7 +85,7 @@ func (a *Authority) SessionByID(ctx context.Context, id events.SessionID) (*Auth
 	if !s.Exists() {
 		// The MAC proves that it was opened. Who signs in again loses nothing, and who
 		// could not would be locked out for as long as the cookie lives.
-		a.Logger.Error("a session is ahead of the log: compare the partition with its last checkpoint",
+		a.Logger.ErrorContext(ctx, "a session is ahead of the log: compare the partition with its last checkpoint",
 			"session", id.String(), "partition", int(id.Partition()))
 		return nil, &rules.Refusal{Reason: NoSession, Detail: "no such session under a valid MAC"}
 	}

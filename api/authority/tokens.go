@@ -10,6 +10,7 @@ import (
 	"github.com/chancery-authority/chancery/api/credential"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -180,7 +181,7 @@ func (a *Authority) render(ctx context.Context, g fold.Grant, i events.Issuance,
 	if err := a.addLoginClaims(ctx, &claims, i.LoginClaims); err != nil {
 		return nil, err
 	}
-	text, err := a.sign(i.KID, claims)
+	text, err := a.sign(ctx, i.KID, claims)
 	if err != nil {
 		return nil, err
 	}
@@ -199,13 +200,17 @@ func (a *Authority) render(ctx context.Context, g fold.Grant, i events.Issuance,
 
 // sign signs with the key of an event. A key that was dropped since signs
 // nothing; the present one of the same algorithm takes its place.
-func (a *Authority) sign(kid string, c jose.Claims) (string, error) {
+func (a *Authority) sign(ctx context.Context, kid string, c jose.Claims) (string, error) {
 	key, err := a.Keys.SignerByID(kid)
 	if err != nil {
 		return "", fmt.Errorf("find signing key: %w", err)
 	}
 	a.hideUser(&c)
+	_, span := telemetry.Start(ctx, "sign")
+	began := time.Now()
 	text, err := jose.Sign(key, c)
+	a.Telemetry.Signed(string(key.Public().Alg), began)
+	telemetry.End(span, err)
 	if err != nil {
 		return "", fmt.Errorf("sign access token: %w", err)
 	}

@@ -3,6 +3,7 @@ package limit
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,11 @@ type Failures struct {
 	mu                sync.Mutex
 	ofName, ofAddress Rate
 	table             table
+	refused           atomic.Uint64
 }
+
+// Refused counts the attempts that had to wait.
+func (f *Failures) Refused() uint64 { return f.refused.Load() }
 
 // NewFailures allows so many failures of one name from one address, and so
 // many from one address, whatever the name.
@@ -42,10 +47,12 @@ func (f *Failures) Begin(name string, addr netip.Addr, now time.Time) (end func(
 	// The address first: one that has to wait leaves no trace of names.
 	ofAddress, wait := f.bucket(key{from: from}, f.ofAddress, now)
 	if wait > 0 {
+		f.refused.Add(1)
 		return nil, wait
 	}
 	ofName, wait := f.bucket(key{name, from}, f.ofName, now)
 	if wait > 0 {
+		f.refused.Add(1)
 		return nil, wait
 	}
 	counted := []*bucket{ofAddress, ofName}

@@ -66,7 +66,10 @@ func network(addr netip.Addr) netip.Prefix {
 }
 
 // A Limiter lets every caller do so much.
-type Limiter struct{ counted atomic.Pointer[counted] }
+type Limiter struct {
+	counted atomic.Pointer[counted]
+	refused atomic.Uint64
+}
 
 // counted is what callers did since a rate is in force.
 type counted struct {
@@ -93,12 +96,20 @@ func (l *Limiter) Set(r Rate) {
 // Name takes a token of a name's. If there is none it takes nothing and
 // returns how long until there is one.
 func (l *Limiter) Name(name string, now time.Time) (wait time.Duration) {
-	return l.counted.Load().take(key{name: name}, now)
+	return l.take(key{name: name}, now)
 }
 
 // Address is Name for an address, or an IPv6 address's /64 network.
 func (l *Limiter) Address(addr netip.Addr, now time.Time) (wait time.Duration) {
-	return l.counted.Load().take(key{from: network(addr)}, now)
+	return l.take(key{from: network(addr)}, now)
+}
+
+func (l *Limiter) take(k key, now time.Time) time.Duration {
+	wait := l.counted.Load().take(k, now)
+	if wait > 0 {
+		l.refused.Add(1)
+	}
+	return wait
 }
 
 func (c *counted) take(k key, now time.Time) time.Duration {
@@ -114,3 +125,6 @@ func (c *counted) take(k key, now time.Time) time.Duration {
 	}
 	return wait
 }
+
+// Refused counts who had to wait.
+func (l *Limiter) Refused() uint64 { return l.refused.Load() }

@@ -229,6 +229,13 @@ func (r *Runner) free(seen map[string]sighting, e entry) bool {
 	return e.Worker == "" || time.Since(seen[e.ID].since) > lease
 }
 
+// Working is how many jobs this runner works on.
+func (r *Runner) Working() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.working)
+}
+
 // take works on a job if this replica is the first to take it.
 func (r *Runner) take(ctx context.Context, e entry) {
 	r.mu.Lock()

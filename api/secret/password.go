@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 )
 
 // ErrBusy is returned when as many hashes are waiting as may. The caller answers 429 or 503.
@@ -30,7 +31,26 @@ type Passwords struct {
 	admit   chan struct{} // one for each that runs or waits
 	running chan struct{}
 	// nobody is hashed against for an unknown user.
-	nobody passwordHash
+	nobody  passwordHash
+	refused atomic.Uint64
+}
+
+// A PoolStatus is how busy hashing is.
+type PoolStatus struct {
+	// Running and Waiting are how many hashes there are, Concurrent and Queue how
+	// many of each there may be.
+	Running, Waiting, Concurrent, Queue int
+	// Refused is how many got ErrBusy.
+	Refused uint64
+}
+
+// Status is how the pool stands now.
+func (p *Passwords) Status() PoolStatus {
+	running := len(p.running)
+	return PoolStatus{
+		Running: running, Waiting: max(0, len(p.admit)-running),
+		Concurrent: cap(p.running), Queue: cap(p.admit) - cap(p.running), Refused: p.refused.Load(),
+	}
 }
 
 // NewPasswords starts with an empty pool. It fails for a cost out of bounds.
@@ -95,6 +115,7 @@ func (p *Passwords) run(ctx context.Context, cost PasswordCost, salt []byte, pas
 	case p.admit <- struct{}{}:
 		defer func() { <-p.admit }()
 	default:
+		p.refused.Add(1)
 		return passwordHash{}, ErrBusy
 	}
 	select {

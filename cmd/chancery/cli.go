@@ -69,5 +69,6 @@ func groups() []kong.Group {
 		{Key: "evidence", Title: "Checkpoints and archive:"},
 		{Key: "admin", Title: "Admin API:"},
 		{Key: "logging", Title: "Logging:"},
+		{Key: "metrics", Title: "Metrics and traces:"},
 	}
 }

@@ -9,6 +9,7 @@ import (
 type logging struct {
 	LogLevel  slog.Level `default:"info" reload:"" placeholder:"LEVEL" help:"Least level logged: debug, info, warn or error."`
 	LogFormat string     `default:"text" enum:"text,json" help:"Format of log lines: text or json."`
+	AccessLog string     `default:"debug" enum:"off,debug,info" help:"Level of the line that each request has in the log: off, debug or info."`
 }
 
 // logger logs from level on, which is set to what was asked for.

@@ -23,6 +23,8 @@ type serveCmd struct {
 	Keys     server.Keys     `embed:"" group:"keys"`
 	Evidence server.Evidence `embed:"" group:"evidence"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
+	Metrics  server.Metrics  `embed:"" group:"metrics"`
+	Tracing  server.Tracing  `embed:"" group:"metrics"`
 }
 
 // Help is the detail of chancery serve --help.
@@ -40,6 +42,7 @@ func (c *serveCmd) config() server.Config {
 	return server.Config{
 		Role: server.All, Dev: c.Dev, Settings: c.Settings, Public: c.Public,
 		Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: c.Keys, Evidence: c.Evidence, Archive: c.Archive,
+		Metrics: c.Metrics, Tracing: c.Tracing,
 	}
 }
 
@@ -57,6 +60,8 @@ type apiCmd struct {
 	Log      server.Log      `embed:"" group:"log"`
 	Keys     server.Keys     `embed:"" group:"keys"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
+	Metrics  server.Metrics  `embed:"" group:"metrics"`
+	Tracing  server.Tracing  `embed:"" group:"metrics"`
 }
 
 // Help is the detail of chancery api --help.
@@ -75,6 +80,7 @@ func (c *apiCmd) config() server.Config {
 	return server.Config{
 		Role: server.API, Settings: c.Settings, Public: c.Public,
 		Admin: c.Admin, Log: c.Log, Keys: c.Keys, Archive: c.Archive,
+		Metrics: c.Metrics, Tracing: c.Tracing,
 	}
 }
 
@@ -93,6 +99,8 @@ type projectorCmd struct {
 
 	Evidence server.Evidence `embed:"" group:"evidence"`
 	Archive  server.Archive  `embed:"" group:"evidence"`
+	Metrics  server.Metrics  `embed:"" group:"metrics"`
+	Tracing  server.Tracing  `embed:"" group:"metrics"`
 }
 
 // Help is the detail of chancery projector --help.
@@ -111,6 +119,7 @@ func (c *projectorCmd) config() server.Config {
 	return server.Config{
 		Role: server.Projector, Admin: c.Admin, Data: c.Data, Log: c.Log, Keys: server.Keys{AdminKeys: c.Keys},
 		Evidence: c.Evidence, Archive: c.Archive,
+		Metrics: c.Metrics, Tracing: c.Tracing,
 	}
 }
 
@@ -134,8 +143,9 @@ type process struct {
 func (p process) logLevel() slog.Level { return p.Logging.LogLevel }
 
 func (p process) run(ctx context.Context, call *kong.Context, set *settings, t terminal, cfg server.Config) error {
-	cfg.LogLevel, cfg.Version = new(slog.LevelVar), version()
+	cfg.LogLevel = new(slog.LevelVar)
 	cfg.Logger, cfg.Out = p.Logging.logger(t.err, cfg.LogLevel), t.out
+	cfg.AccessLog, cfg.Build = p.Logging.AccessLog, build()
 	if p.PrintConfig {
 		if err := printConfig(t.out, call, set, cfg.WithIssuer()); err != nil {
 			return err

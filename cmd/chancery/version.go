@@ -4,22 +4,34 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/chancery-authority/chancery/api/telemetry"
 )
 
 // version is the module's version, with the revision where the build knows it.
 func version() string {
-	v, revision := "devel", ""
+	b := build()
+	revision := b.Revision
+	if revision != "" {
+		revision = " " + revision
+	}
+	return fmt.Sprintf("chancery %s%s %s %s/%s", b.Version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// build is what the program was built from, as far as it knows.
+func build() telemetry.Build {
+	b := telemetry.Build{Version: "devel"}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if info.Main.Version != "" && info.Main.Version != "(devel)" {
-			v = info.Main.Version
+			b.Version = info.Main.Version
 		}
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				revision = " " + s.Value
+				b.Revision = s.Value
 			}
 		}
 	}
-	return fmt.Sprintf("chancery %s%s %s %s/%s", v, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return b
 }
 
 type versionCmd struct{}

@@ -22,7 +22,7 @@ func (c Config) Check() error {
 	if c.Role != Projector {
 		public = c.checkPublic()
 	}
-	return errors.Join(public, c.checkAdmin(), c.checkLog(), c.checkTopology(), c.checkKeys(), c.checkEvidence())
+	return errors.Join(public, c.checkAdmin(), c.checkLog(), c.checkTopology(), c.checkKeys(), c.checkEvidence(), c.checkTelemetry())
 }
 
 // WithIssuer is c with the issuer it has in force: without one, the address it

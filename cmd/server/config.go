@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/api/telemetry"
 )
 
 // A Role is what a process does of an authority.
@@ -33,6 +36,14 @@ type Config struct {
 	// Evidence is what proves that the log is what it was.
 	Evidence Evidence
 	Archive  Archive
+	// Metrics and Tracing are what operators see of the process.
+	Metrics Metrics
+	Tracing Tracing
+	// AccessLog is the level of the line that each request has in the log: debug,
+	// info, or off, which an empty one is too.
+	AccessLog string
+	// Build is what the program was built from.
+	Build telemetry.Build
 	// Dev starts with demonstration clients and a user, on loopback only.
 	Dev bool
 
@@ -40,8 +51,6 @@ type Config struct {
 	// with the tag reload, checked. The rest is not looked at. Nil never does.
 	Reloads <-chan Config
 
-	// Version is what administrators are told of the program.
-	Version string
 	// Logger is told what happens. Nil discards it.
 	Logger *slog.Logger
 	// LogLevel is that of Logger, for administrators to change. Nil if it cannot be.
@@ -51,6 +60,9 @@ type Config struct {
 
 	// Passwords is the cost of hashing passwords; the zero value is the default.
 	Passwords secret.PasswordConfig
+	// Exporter gets the spans instead of the collector that Tracing names. It is for
+	// tests.
+	Exporter sdktrace.SpanExporter
 	// FoldGate and FeedGate hold back what is folded and followed. They are for
 	// tests of a process that is behind.
 	FoldGate func(ctx context.Context, stream string) error
@@ -106,6 +118,19 @@ type Evidence struct {
 type Archive struct {
 	Archive     string        `type:"path" placeholder:"DIR" help:"Seal closed ranges of the log into this directory, and read from it what streams have forgotten. All processes are given the same; an API replica only reads."`
 	ForgetAfter time.Duration `default:"0" help:"How long the log keeps what is sealed and in force no more, 48h at least; 0 is for ever."`
+}
+
+// Metrics says who may read the metrics.
+type Metrics struct {
+	NoMetrics      bool          `name:"no-metrics" help:"Count nothing, and have no /metrics on the admin listener."`
+	MetricsKey     secret.Secret `secret:"" placeholder:"KEY" help:"Bearer key of /metrics. Without one, whoever reaches the admin listener may read them."`
+	MetricsKeyFile string        `type:"path" placeholder:"FILE" help:"File that holds the key of /metrics."`
+}
+
+// Tracing says where traces go.
+type Tracing struct {
+	OTLPEndpoint string  `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector that gets traces, by OTLP over HTTP, such as http://127.0.0.1:4318. Default: what OTEL_EXPORTER_OTLP_ENDPOINT says; without either, nothing is traced. Other OTEL_EXPORTER_OTLP_* variables, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count too."`
+	TraceRatio   float64 `default:"1" help:"How many of the traces are recorded, from 0 to 1. The same in every process."`
 }
 
 // AdminKeys are the ways to give the admin key. A projector needs no other, and

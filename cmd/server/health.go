@@ -21,6 +21,8 @@ type health struct {
 	next http.Handler
 	// admin answers what is below /admin/v1 where there is no next.
 	admin http.Handler
+	// metrics answers /metrics, nil if there are none.
+	metrics http.Handler
 }
 
 var (
@@ -53,6 +55,13 @@ func (h *health) admit(admin http.Handler) {
 	h.admin = admin
 }
 
+// show lets h answer /metrics.
+func (h *health) show(metrics http.Handler) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.metrics = metrics
+}
+
 // ready says what keeps the process from serving, or nil.
 func (h *health) ready(ctx context.Context) error {
 	h.mu.Lock()
@@ -66,9 +75,11 @@ func (h *health) ready(ctx context.Context) error {
 
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	next, admin := h.next, h.admin
+	next, admin, metrics := h.next, h.admin, h.metrics
 	h.mu.Unlock()
 	switch {
+	case metrics != nil && r.URL.Path == "/metrics" && r.Method == http.MethodGet:
+		metrics.ServeHTTP(w, r)
 	case next != nil:
 		next.ServeHTTP(w, r)
 	case admin != nil && strings.HasPrefix(r.URL.Path, "/admin/v1/"):

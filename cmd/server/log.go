@@ -30,6 +30,7 @@ func (s *Server) openLog(ctx context.Context) error {
 		Replicas:   s.cfg.Log.Replicas,
 		Archive:    s.cfg.archived(),
 		Logger:     s.logger,
+		Appending:  s.telemetry.Appending,
 	})
 	return err
 }

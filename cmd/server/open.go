@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/chancery-authority/chancery/api"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/projector"
 )
 
@@ -15,6 +16,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openEvidence(ctx); err != nil {
 		return err
 	}
+	s.watch()
 	if s.cfg.Role == Projector {
 		service := projector.Serve(s.nc, s.local) //nolint:contextcheck // it ends with Close
 		s.onClose("the reads", closing(service.Close))
@@ -32,7 +34,9 @@ func (s *Server) openProjections() error {
 	if err != nil {
 		return err
 	}
-	s.health.admit(api.Projections(api.Parts{Local: s.local, AdminKey: key, Logger: s.logger, LogLevel: s.cfg.LogLevel}))
+	s.health.admit(api.Projections(api.Parts{
+		Local: s.local, AdminKey: key, Logger: telemetry.Logs(s.logger), Telemetry: s.telemetry, AccessLog: s.cfg.accessLog(), LogLevel: s.cfg.LogLevel,
+	}))
 	return nil
 }
 
@@ -66,7 +70,9 @@ func (s *Server) openAPI(ctx context.Context) error {
 		Newest:    s.keeper.Newest,
 		Logger:    s.logger,
 		LogLevel:  s.cfg.LogLevel,
-		Version:   s.cfg.Version,
+		Version:   s.cfg.Build.Version,
+		Telemetry: s.telemetry,
+		AccessLog: s.cfg.accessLog(),
 	})
 	if err != nil {
 		return err

@@ -32,6 +32,8 @@ func (s *Server) openReader(ctx context.Context) error {
 		Accept: accepted,
 
 		NoAudit: s.cfg.Data.NoAudit,
+
+		Folded: s.telemetry.Folded, Tracer: s.telemetry.Tracer(),
 	})
 	if err != nil {
 		return fmt.Errorf("open the read models: %w", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/chancery-authority/chancery/api"
+	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/checkpoint"
@@ -33,6 +34,8 @@ type Server struct {
 	cfg    Config
 	logger *slog.Logger
 	health *health
+	// telemetry is nil until it is opened.
+	telemetry *telemetry.Telemetry
 
 	public, admin *listener
 	// failed gets the error of a listener that ends by itself.
@@ -88,6 +91,9 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) start(ctx context.Context) error {
 	var err error
+	if err := s.openTelemetry(ctx); err != nil {
+		return err
+	}
 	admin := s.cfg.Admin
 	if s.admin, err = s.listen(ctx, admin.AdminListen, admin.AdminTLSCert, admin.AdminTLSKey, s.health); err != nil {
 		return err

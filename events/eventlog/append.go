@@ -75,7 +75,9 @@ func (l *Log) Append(ctx context.Context, u Unit) (Receipt, error) {
 	defer cancel()
 	ctx, cancelLimit := context.WithTimeout(ctx, settleLimit)
 	defer cancelLimit()
+	ctx, ended := l.observe(ctx, a)
 	seq, err := a.settle(ctx)
+	ended(seq, err)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("append %s to %s: %w", u.Event.Fact.Type(), u.Event.Subject, err)
 	}
@@ -93,6 +95,10 @@ type appending struct {
 	messages []events.Message
 	// sent says that an earlier attempt may have been stored.
 	sent bool
+	// attempts is how often it was sent, and duplicate that the server had it
+	// before.
+	attempts  int
+	duplicate bool
 }
 
 func (l *Log) newAppend(u Unit) (*appending, error) {
@@ -160,6 +166,7 @@ func (a *appending) settle(ctx context.Context) (uint64, error) {
 // attempt sends the unit once. An error other than ErrConflict and
 // ErrPartitionFailed leaves the outcome open.
 func (a *appending) attempt(ctx context.Context, patience time.Duration) (uint64, error) {
+	a.attempts++
 	known := a.st.high.Load()
 	attempt, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -176,6 +183,7 @@ func (a *appending) attempt(ctx context.Context, patience time.Duration) (uint64
 		return 0, a.st.failure()
 	}
 	a.st.saw(k.last)
+	a.duplicate = k.duplicate
 	return k.first, nil
 }
 

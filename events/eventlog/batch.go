@@ -88,6 +88,7 @@ func (l *Log) publishBatch(ctx context.Context, batch []*appending) error {
 		msgs = append(msgs, a.build()...)
 	}
 	known := st.high.Load()
+	stored := l.observeBatch(ctx, batch)
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	k, err := l.publish(ctx, msgs)
@@ -99,5 +100,6 @@ func (l *Log) publishBatch(ctx context.Context, batch []*appending) error {
 		return st.failure()
 	}
 	st.saw(k.last)
+	stored(k.first)
 	return nil
 }

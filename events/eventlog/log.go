@@ -35,6 +35,9 @@ type Config struct {
 	// Logger is told of failed partitions and interrupted readers. Nil
 	// discards it.
 	Logger *slog.Logger
+	// Appending, if not nil, is told of every unit that is appended to a stream. It
+	// gives the ctx to go on with, and what is told how it ended.
+	Appending func(ctx context.Context, stream string, u Unit) (context.Context, func(Appended))
 }
 
 // A Log is one realm's log. It is safe for concurrent use and does not own the

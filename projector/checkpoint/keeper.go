@@ -94,8 +94,8 @@ type kept struct {
 
 	mu     sync.Mutex
 	newest signed
-	// compared says that the stream held against all that was kept of it, once.
-	compared bool
+	// status is what Status tells, but for the size.
+	status Status
 }
 
 // signed is a checkpoint with its text.
@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	for _, s := range k.streams {
 		k.done.Go(func() { k.keep(running, s) })
 		if cfg.ScrubRate > 0 {
-			k.done.Go(func() { k.scrub(running, s.stream) })
+			k.done.Go(func() { k.scrub(running, s) })
 		}
 	}
 	return k, nil
@@ -212,7 +212,7 @@ func (k *Keeper) look(ctx context.Context, s *kept) error {
 	}
 	err = k.compare(ctx, s, have)
 	if err == nil {
-		s.holds()
+		s.did(func(st *Status) { st.Compared = time.Now() })
 		err = k.sign(ctx, s, revision)
 	}
 	if errors.Is(err, ErrShorter) || errors.Is(err, ErrDifferent) {
@@ -288,19 +288,13 @@ func (k *Keeper) seemsShorter(s *kept, head eventlog.Head, c tree.Checkpoint) er
 func (s *kept) became(c signed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.newest = c
-}
-
-func (s *kept) holds() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.compared = true
+	s.newest, s.status.Since = c, time.Now()
 }
 
 func (s *kept) wasCompared() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.compared
+	return !s.status.Compared.IsZero()
 }
 
 func (s *kept) latest() signed {
