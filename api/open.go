@@ -108,7 +108,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 // openKeys makes or loads the keys and keeps them as the feed tells.
 func openKeys(ctx context.Context, p Parts, feed *projector.Feed) (*keys.Manager, error) {
 	cfg := keys.Config{
-		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, NewID: rand.Text, Logger: p.Logger,
+		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, Restored: feed.LastRestored, NewID: rand.Text, Logger: p.Logger,
 		Wait: func(ctx context.Context, seq uint64) error {
 			return feed.Wait(ctx, p.Log.Realm().RegistryStream(), seq)
 		},

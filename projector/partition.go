@@ -25,11 +25,7 @@ func partitionModel() model {
 			readParticipants: selectParticipants("session"), readUserParticipants: selectParticipants("user"),
 		},
 		queries: map[string]query{readOldest: answerOldest},
-		begin: func(w *writer) changes {
-			return &partitionChanges{
-				w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
-			}
-		},
+		begin:   func(w *writer) changes { return newPartitionChanges(w) },
 	}
 }
 
@@ -132,6 +128,12 @@ type partitionChanges struct {
 	told []fold.Logout
 }
 
+func newPartitionChanges(w *writer) *partitionChanges {
+	return &partitionChanges{
+		w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
+	}
+}
+
 func (c *partitionChanges) apply(ctx context.Context, e eventlog.Entry, clock time.Time) error {
 	r, err := recorded(e)
 	if err != nil {
@@ -150,6 +152,9 @@ func (c *partitionChanges) apply(ctx context.Context, e eventlog.Entry, clock ti
 		c.issued = append(c.issued, token)
 		return nil
 	case "revoked":
+		if _, ok := r.Fact.(events.LogRestored); ok {
+			return c.applyRestored(ctx, r, clock)
+		}
 		revocation, ok, err := fold.Revoked(r)
 		if ok {
 			c.revoked = append(c.revoked, revocation)

@@ -120,6 +120,9 @@ func (a *Authority) Explain(ctx context.Context, q Inquiry) (Explanation, error)
 	if errors.Is(err, errNotOurs) {
 		return Explanation{Reason: rules.WhyNotOurs}, nil
 	}
+	if errors.Is(err, errLost) {
+		return Explanation{Reason: rules.WhyLogRestored}, nil
+	}
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -165,6 +168,9 @@ func told(v rules.Verdict) Explanation {
 
 // errNotOurs is of a text that does not verify.
 var errNotOurs = errors.New("not a token of ours")
+
+// errLost is of a token whose event the log has lost, which was accepted.
+var errLost = errors.New("lost with the log")
 
 // A subject is what was found of what is asked about.
 type subject struct {
@@ -213,6 +219,8 @@ func (p *past) findToken(ctx context.Context, text string) (subject, error) {
 		return s, err
 	case !ok && dropped: // whoever has got hold of a dropped key signs what they want
 		return s, errNotOurs
+	case !ok && p.a.tokenLost(claims.Partition, claims.IssuedAt):
+		return s, errLost
 	case !ok:
 		return s, p.a.alarmBehind(claims.Grant, behindTheToken("no issuance of the token"))
 	}
@@ -235,7 +243,10 @@ func (p *past) findCredential(ctx context.Context, kind credential.Kind, text st
 		return subject{}, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Grant.Partition()))
 	}
 	s, ok, err := p.findGrant(ctx, kinds[kind], claims.Grant, claims.Generation)
-	if err == nil && !ok {
+	switch {
+	case err == nil && !ok && p.a.credentialLost(claims):
+		err = errLost
+	case err == nil && !ok:
 		err = p.a.alarmBehind(claims.Grant, behindTheToken("no event of the token's generation"))
 	}
 	s.facts.Expires = claims.Expires

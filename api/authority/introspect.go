@@ -75,7 +75,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	}
 	g, err := a.Grant(ctx, claims.Grant)
 	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == rules.NotFound {
-		return nil, a.alarmBehind(claims.Grant, refusal)
+		return nil, a.inactiveIfLost(claims, refusal)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("introspect refresh token: %w", err)
@@ -99,7 +99,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	holder := rules.Holder{Client: owner, User: user, Policy: a.policy(owner)}
 	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, a.Feed.Now(claims.Grant.Partition()))
 	if refusal != nil && refusal.Overturnable {
-		return nil, a.alarmBehind(claims.Grant, refusal)
+		return nil, a.inactiveIfLost(claims, refusal)
 	}
 	if !active {
 		return nil, nil
@@ -108,4 +108,13 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 		Issuer: a.Issuer, Subject: g.Subject(), ClientID: g.Client, Scope: g.Scope, Grant: g.ID,
 		IssuedAt: g.IssuedAt.Unix(), Expires: claims.Expires, AuthTime: g.AuthTime,
 	}}, nil
+}
+
+// inactiveIfLost alarms of a token that is ahead of the log, unless it is known that
+// its event was lost: then nil.
+func (a *Authority) inactiveIfLost(claims credential.Claims, refusal *rules.Refusal) error {
+	if a.credentialLost(claims) {
+		return nil
+	}
+	return a.alarmBehind(claims.Grant, refusal)
 }

@@ -143,7 +143,7 @@ func (t presented) seen() rules.Presented {
 	return rules.Presented{
 		JTI: c.JTI, Client: c.ClientID, ClientEpoch: c.ClientEpoch, Subject: c.Subject, User: c.User, UserEpoch: c.UserEpoch,
 		Scope: c.Scope, Audience: c.Audience, Expires: c.Expires, Partition: c.Partition, Grant: c.Grant,
-		Act: c.Act, MayAct: c.MayAct, Chain: c.Chain,
+		Act: c.Act, MayAct: c.MayAct, Chain: c.Chain, IssuedAt: c.IssuedAt,
 	}
 }
 

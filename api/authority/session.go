@@ -96,7 +96,7 @@ func (a *Authority) SessionByID(ctx context.Context, id events.SessionID) (*Auth
 	if err != nil {
 		return nil, err
 	}
-	if a.Feed.SessionEnded(id) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
+	if a.Feed.SessionEnded(id) || a.sessionLost(s) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
 		return nil, &rules.Refusal{Reason: NoSession, Detail: "ended"}
 	}
 	return &Authentication{User: u, Session: s}, nil
@@ -141,7 +141,7 @@ func (a *Authority) EndSessionOf(ctx context.Context, u fold.User, id events.Ses
 	if err != nil {
 		return unavailable("read the session", err)
 	}
-	if s.User != u.ID || a.Feed.SessionEnded(id) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
+	if s.User != u.ID || a.Feed.SessionEnded(id) || a.sessionLost(s) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
 		return &rules.Refusal{Reason: NoSession, Detail: "not one of the user's"}
 	}
 	return a.EndSession(ctx, &Authentication{User: u, Session: s}, reason, caller)

@@ -51,7 +51,7 @@ func (m *Manager) bootstrap(ctx context.Context) error {
 // needed.
 func (m *Manager) ensureMAC(ctx context.Context, states map[string]fold.Key) (uint64, error) {
 	for _, k := range states {
-		if k.Use == events.KeyUseMAC && k.State == fold.KeyActive {
+		if k.Use == events.KeyUseMAC && k.State == fold.KeyActive && !k.Closed {
 			return 0, nil
 		}
 	}
@@ -99,12 +99,17 @@ func (m *Manager) ensureSigning(ctx context.Context, states map[string]fold.Key,
 	}
 }
 
+// adoptable reports whether a private part without events may be taken up. One of
+// before a loss that was accepted may have been in use in what was lost.
 func (m *Manager) adoptable(r record) bool {
+	if m.cfg.Restored != nil && !r.written.After(m.cfg.Restored()) {
+		return false
+	}
 	return r.mine || m.cfg.Now().Sub(r.written) < adoptWithin
 }
 
 // free reports whether a key of that state may still become the first.
-func free(k fold.Key) bool { return !k.Exists() || k.State == fold.KeyAnnounced }
+func free(k fold.Key) bool { return !k.Exists() || k.State == fold.KeyAnnounced && !k.Closed }
 
 // claim gives the record of the kid of the n-th key for alg, and makes the key
 // unless somebody already has.

@@ -24,7 +24,7 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// Config says whose keys to keep. All fields are required but Now and Logger.
+// Config says whose keys to keep. All fields are required but Restored, Now and Logger.
 type Config struct {
 	Log  *eventlog.Log
 	Ring *secret.Ring
@@ -37,6 +37,9 @@ type Config struct {
 	Keys func() []fold.Key
 	// Wait returns when Keys shows what is at a sequence of the registry.
 	Wait func(ctx context.Context, seq uint64) error
+	// Restored is when a loss of the log was accepted last, by the log's time, zero if
+	// none was. It may be nil where none can have been.
+	Restored func() time.Time
 	// NewID makes event ids.
 	NewID func() string
 	// Now is time.Now if nil.
