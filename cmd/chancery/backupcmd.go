@@ -268,7 +268,7 @@ func (f adminFlags) copyLog(ctx context.Context, t terminal, what string, dir *a
 	defer p.end()
 	for first := uint64(1); first <= size; first += archive.SegmentSize {
 		last := first + archive.SegmentSize - 1
-		if last > size {
+		if last >= size {
 			last = 0 // all that is signed by then: the log goes on
 		}
 		err := f.sealed(ctx, stream, first, last, func(from io.Reader) error { return dir.Copy(from, known) })
