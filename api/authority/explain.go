@@ -177,6 +177,9 @@ type subject struct {
 	rules.Explained
 	partition events.Partition
 	facts     TokenFacts
+	// mac is the key of the code, or of the refresh token of the generation that was
+	// asked for.
+	mac uint8
 }
 
 func (p *past) find(ctx context.Context, q Inquiry) (subject, error) {
@@ -244,6 +247,8 @@ func (p *past) findCredential(ctx context.Context, kind credential.Kind, text st
 	}
 	s, ok, err := p.findGrant(ctx, kinds[kind], claims.Grant, claims.Generation)
 	switch {
+	case err == nil && ok && s.mac != 0 && s.mac != claims.MACKey:
+		err = errLost
 	case err == nil && !ok && p.a.credentialLost(claims):
 		err = errLost
 	case err == nil && !ok:
@@ -302,8 +307,11 @@ func (p *past) findGrant(ctx context.Context, kind rules.TokenKind, id events.Gr
 		Client: g.Client, ClientEpoch: g.ClientEpoch, User: g.User, UserEpoch: g.UserEpoch,
 	}}}
 	s.facts.Generation, s.facts.IssuedAt = generation, g.OpenedAt.Unix()
+	if g.Code != nil {
+		s.mac = g.Code.MACKey
+	}
 	if generation > 0 {
-		s.facts.IssuedAt = issued.IssuedAt
+		s.facts.IssuedAt, s.mac = issued.IssuedAt, issued.MACKey
 	}
 	return s, true, nil
 }

@@ -97,7 +97,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 		return nil, nil
 	}
 	holder := rules.Holder{Client: owner, User: user, Policy: a.policy(owner)}
-	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, a.Feed.Now(claims.Grant.Partition()))
+	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, claims.MACKey, a.Feed.Now(claims.Grant.Partition()))
 	if refusal != nil && refusal.Overturnable {
 		return nil, a.inactiveIfLost(claims, refusal)
 	}

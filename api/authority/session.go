@@ -64,7 +64,11 @@ func (a *Authority) Session(ctx context.Context, text string) (*Authentication, 
 	if err != nil {
 		return nil, badCredential(err, NoSession, "", events.GrantID{})
 	}
-	return a.SessionByID(ctx, claims.Grant)
+	auth, err := a.SessionByID(ctx, claims.Grant)
+	if err == nil && auth.Session.MACKey != claims.MACKey {
+		return nil, &rules.Refusal{Reason: NoSession, Detail: "of an opening that the log has lost"}
+	}
+	return auth, err
 }
 
 // SessionByID is who a session stands for now. The refusal is NoSession.

@@ -49,7 +49,7 @@ func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redire
 	}
 	return a.issueFromGrant(ctx, claims, rules.InvalidCode, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RedeemCode(g, rules.CodeExchange{
-			Holder: h, RedirectURI: redirectURI, Verifier: verifier, Scope: r.Scope, Audience: r.Audience,
+			Holder: h, MACKey: claims.MACKey, RedirectURI: redirectURI, Verifier: verifier, Scope: r.Scope, Audience: r.Audience,
 			Origin: a.origin(claims.Grant, r.Caller), Issuer: a.Issuer, Now: now,
 		}, m)
 	})
@@ -63,7 +63,7 @@ func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken st
 	}
 	return a.issueFromGrant(ctx, claims, rules.InvalidRefreshToken, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RefreshToken(g, rules.Refresh{
-			Holder: h, Generation: claims.Generation, Scope: r.Scope, Audience: r.Audience,
+			Holder: h, Generation: claims.Generation, MACKey: claims.MACKey, Scope: r.Scope, Audience: r.Audience,
 			Origin:     a.origin(claims.Grant, r.Caller),
 			SameOrigin: a.Addresses.Matches(g.Current.Origin, claims.Grant.String(), r.Caller.Address),
 			Issuer:     a.Issuer, Now: now,

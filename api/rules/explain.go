@@ -250,7 +250,7 @@ func (w *walk) alive(now time.Time) bool {
 	}
 	switch w.Kind {
 	case KindRefreshToken:
-		active, _ := RefreshTokenActive(w.grant(), h, w.Generation, now)
+		active, _ := RefreshTokenActive(w.grant(), h, w.Generation, w.grant().Current.MACKey, now)
 		return active
 	case KindCode:
 		return CodeActive(w.grant(), h, now)

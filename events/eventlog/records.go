@@ -14,10 +14,11 @@ import (
 )
 
 // recordBatch is how many records are asked for at a time, and recordWait for how
-// long.
+// long. Who delivers none for isolatedFor, although there are some, is cut off.
 const (
 	recordBatch = 500
-	recordWait  = 2 * time.Second
+	recordWait  = 200 * time.Millisecond
+	isolatedFor = 30 * time.Second
 )
 
 // errNoRecord is returned while a bucket gives none that it should have.
@@ -77,43 +78,71 @@ func (l *Log) Records(ctx context.Context, bucket string, begin func(jetstream.S
 
 // readRecords reads until nothing is left: a record that another has taken the
 // place of before it was read comes behind as that other.
+//
+// Who delivers may be a replica that lags. So it is asked on, until it has come to
+// where the leader was in the beginning, or the leader has nothing more.
 func readRecords(ctx context.Context, s jetstream.Stream, each func(snapshot.Message) error) error {
 	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
 	if err != nil {
 		return err
 	}
+	r := recordReader{stream: s, end: s.CachedInfo().State.LastSeq, each: each, moved: time.Now()}
 	for {
 		batch, err := c.Fetch(recordBatch, jetstream.FetchMaxWait(recordWait))
 		if err != nil {
 			return err
 		}
-		got := 0
 		for m := range batch.Messages() {
-			got++
-			meta, err := m.Metadata()
-			if err != nil {
-				return err
-			}
-			err = each(snapshot.Message{
-				Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Subject: m.Subject(), Header: m.Headers(), Data: m.Data(),
-			})
-			if err != nil || meta.NumPending == 0 {
+			if err := r.take(m); err != nil {
 				return err
 			}
 		}
-		if err := errors.Join(batch.Error(), ctx.Err()); err != nil {
+		done, err := r.atEnd(ctx)
+		if err = errors.Join(err, batch.Error(), ctx.Err()); err != nil || done {
 			return err
 		}
-		if got > 0 {
-			continue
+		if time.Since(r.moved) > isolatedFor {
+			return errNoRecord
 		}
-		info, err := s.Info(ctx)
-		if err != nil {
-			return err
-		}
-		if info.State.Msgs == 0 {
-			return nil
-		}
-		return errNoRecord
 	}
+}
+
+// recordReader is how far a bucket was read.
+type recordReader struct {
+	stream jetstream.Stream
+	// end is where the leader was in the beginning.
+	end  uint64
+	each func(snapshot.Message) error
+	// last is the newest record read, of pending ones behind it.
+	last, pending uint64
+	moved         time.Time
+}
+
+func (r *recordReader) take(m jetstream.Msg) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	r.last, r.pending, r.moved = meta.Sequence.Stream, meta.NumPending, time.Now()
+	return r.each(snapshot.Message{
+		Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Subject: m.Subject(), Header: m.Headers(), Data: m.Data(),
+	})
+}
+
+// atEnd reports whether nothing is left that was there in the beginning.
+func (r *recordReader) atEnd(ctx context.Context) (bool, error) {
+	if r.pending > 0 {
+		return false, nil
+	}
+	if r.last >= r.end {
+		return true, nil
+	}
+	err := retry(ctx, func(ctx context.Context) error {
+		_, err := r.stream.GetMsg(ctx, r.last+1, jetstream.WithGetMsgSubject(">"))
+		return err
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil
+	}
+	return false, err
 }

@@ -37,8 +37,11 @@ type Grant struct {
 
 	// Current is the newest issuance, and IssuedAt the log's time of it. Its
 	// generation is 0 before the code is redeemed.
-	Current  events.Issuance `json:"current,omitzero"`
-	IssuedAt time.Time       `json:"issued_at,omitzero"`
+	Current events.Issuance `json:"current,omitzero"`
+	// PreviousMACKey is that of the generation before. A token of the same generation
+	// with another key is one whose event the log has lost.
+	PreviousMACKey uint8     `json:"previous_mac,omitempty"`
+	IssuedAt       time.Time `json:"issued_at,omitzero"`
 	// RedeemedAt is the log's time of the code exchange.
 	RedeemedAt time.Time `json:"redeemed_at,omitzero"`
 	// Repeated says that the current generation was answered again.
@@ -110,6 +113,7 @@ func (g Grant) advance(r events.Recorded) (Grant, string) {
 		if !g.Current.HasRefresh() || f.Generation != g.Current.Generation+1 || !f.HasRefresh() {
 			return g, "not the next generation"
 		}
+		g.PreviousMACKey = g.Current.MACKey
 		g.Current, g.IssuedAt, g.Repeated = f.Issuance, r.Stored, false
 	case events.RefreshTokenRepeated:
 		if f.Generation != g.Current.Generation || g.Repeated || f.Generation < 2 {
