@@ -3,8 +3,10 @@ package main
 import (
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,18 +27,16 @@ func TestBackupUnderLoad(t *testing.T) {
 	var newest string
 	var loading sync.WaitGroup
 	stop := make(chan struct{})
-	for range 3 {
-		loading.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					a.Tokens(t, apitest.DemoWeb, "read offline_access")
-				}
+	loading.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				a.Tokens(t, apitest.DemoWeb, "read offline_access")
 			}
-		})
-	}
+		}
+	})
 	loading.Go(func() {
 		newest = before.Text("refresh_token")
 		for {
@@ -59,6 +59,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	if after.Status != http.StatusOK {
 		t.Fatalf("refresh: %d %s", after.Status, after.Body)
 	}
+	sameState(t, dir, a.AdminURL, data)
 	end(t, process)
 
 	key := filepath.Join(data, "checkpoint-key.pub")
@@ -69,7 +70,6 @@ func TestBackupUnderLoad(t *testing.T) {
 	if _, stderr, status := chancery(t, "restore", dir, "--data", restored, "--key", key); status == 0 || !strings.Contains(stderr, "not empty") {
 		t.Errorf("restored again: %d %s", status, stderr)
 	}
-	sameState(t, dir, data, restored)
 	for _, name := range []string{"admin-key", "key-encryption-keys", "checkpoint-key", "checkpoint-key.pub"} {
 		text, err := os.ReadFile(filepath.Join(data, name))
 		if err == nil {
@@ -93,30 +93,56 @@ func TestBackupUnderLoad(t *testing.T) {
 	if b.Active(t, before.Text("access_token")) || b.Active(t, after.Text("access_token")) {
 		t.Error("an access token of before is active")
 	}
+	if stdout, stderr, status := chancery(t, "audit", "verify", "--checkpoint", checkpointOf(t, dir), "--admin-url", b.AdminURL, "--data", restored); status != 0 {
+		t.Errorf("the log is not the one of the backup: %d %s%s", status, stdout, stderr)
+	}
 	fresh := b.Tokens(t, apitest.DemoWeb, "read offline_access") // she logs in, and all keys work
 	if again := b.Refresh(t, apitest.DemoWeb, fresh.Text("refresh_token")); again.Status != http.StatusOK || !b.Active(t, again.Text("access_token")) {
 		t.Errorf("a new grant: %d %s", again.Status, again.Body)
 	}
 }
 
-// sameState folds the log of the backup and that of the authority up to there.
-func sameState(t *testing.T, dir, data, _ string) {
+// sameState folds the log of the backup, and that of the authority up to there.
+func sameState(t *testing.T, dir, adminURL, data string) {
 	t.Helper()
-	stdout, stderr, status := chancery(t, "replay", "--from", filepath.Join(dir, "log"), "--json", "--data", data)
-	if status != 0 {
-		t.Fatalf("replay: %d %s", status, stderr)
+	copied, stderr, status := chancery(t, "replay", "--from", filepath.Join(dir, "log"), "--stream", "MAIN_EVENTS_0", "--json")
+	position := regexp.MustCompile(`"position": (\d+)`).FindStringSubmatch(copied)
+	if status != 0 || position == nil {
+		t.Fatalf("replay of the backup: %d %s%s", status, copied, stderr)
 	}
-	if stateOf(t, stdout) == "" {
-		t.Error("the backup has no state")
+	original, stderr, status := chancery(t, "replay", "--stream", "MAIN_EVENTS_0", "--until", position[1], "--json", "--admin-url", adminURL, "--data", data)
+	if status != 0 || stateOf(t, copied) != stateOf(t, original) {
+		t.Errorf("up to %s the state is another: %d %s%s%s", position[1], status, copied, original, stderr)
 	}
 }
 
-// end stops a process in order.
-func end(t *testing.T, process interface {
-	Wait() error
-}) {
+// checkpointOf is a file of the checkpoint that a backup has of the partition.
+func checkpointOf(t *testing.T, dir string) string {
 	t.Helper()
-	_ = process
+	text, err := os.ReadFile(filepath.Join(dir, "manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := regexp.MustCompile(`"checkpoint": ("[^"]*/MAIN_EVENTS_0[^"]*")`).FindSubmatch(text)
+	if signed == nil {
+		t.Fatalf("no checkpoint in %s", text)
+	}
+	note, err := strconv.Unquote(string(signed[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, "checkpoint", note)
+}
+
+// end stops a process in order.
+func end(t *testing.T, process *exec.Cmd) {
+	t.Helper()
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestMove restores what was copied from an authority that has issued nothing since:
@@ -130,17 +156,14 @@ func TestMove(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("backup: %d\n%s%s", status, stdout, stderr)
 	}
-	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := process.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	end(t, process)
 	if err := os.CopyFS(moved, os.DirFS(data)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(moved, "nats")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"nats", "read-models"} {
+		if err := os.RemoveAll(filepath.Join(moved, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if stdout, stderr, status = chancery(t, "restore", dir, "--data", moved, "--nothing-lost"); status != 0 {
 		t.Fatalf("restore: %d\n%s%s", status, stdout, stderr)

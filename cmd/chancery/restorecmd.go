@@ -34,7 +34,7 @@ func (*restoreCmd) Help() string {
 
 What the authority did after the backup is forgotten: revocations, too. So it does not start again before --accept-loss says that this is known, as the process that does not start tells; then everything that was issued before ends, and everybody signs in again.
 
-Put the key-encryption-keys, the checkpoint-key and the admin-key into --data, or give them as before: they are in no backup. Read models of before may stay; they are built again.
+Put the key-encryption-keys, the checkpoint-key and the admin-key into --data, or give them as before: they are in no backup. Read models of before are built again where a loss is accepted; with --nothing-lost delete them (DATA/read-models).
 
 Example:
 
