@@ -241,9 +241,9 @@ func TestLostGeneration(t *testing.T) {
 	g = applied(t, g, rules.RefreshToken(g, refresh(web(), 1, now), restored), now)
 	lost := refresh(web(), 2, now.Add(time.Second))
 	want(t, rules.RefreshToken(g, lost, restored), "", rules.InvalidRefreshToken)
-	real := lost
-	real.MACKey = 2
-	if active, refusal := rules.RefreshTokenActive(g, real.Holder, 2, 2, now); !active || refusal != nil {
+	issued := lost
+	issued.MACKey = 2
+	if active, refusal := rules.RefreshTokenActive(g, issued.Holder, 2, 2, now); !active || refusal != nil {
 		t.Errorf("the one that was issued is not active: %v", refusal)
 	}
 	if active, refusal := rules.RefreshTokenActive(g, lost.Holder, 2, 1, now); active || refusal != nil {
@@ -251,9 +251,9 @@ func TestLostGeneration(t *testing.T) {
 	}
 	retry := refresh(web(), 1, now.Add(time.Second)) // which the log has
 	want(t, rules.RefreshToken(g, retry, restored), "refresh_token.repeated.v1", "")
-	g = applied(t, g, rules.RefreshToken(g, real, restored), now.Add(time.Second))
+	g = applied(t, g, rules.RefreshToken(g, issued, restored), now.Add(time.Second))
 	want(t, rules.RefreshToken(g, lost, restored), "", rules.InvalidRefreshToken) // not a retry of the one before
-	want(t, rules.RefreshToken(g, real, restored), "refresh_token.repeated.v1", "")
+	want(t, rules.RefreshToken(g, issued, restored), "refresh_token.repeated.v1", "")
 	code := exchange(web(), t0.Add(time.Second))
 	code.MACKey = 2
 	want(t, rules.RedeemCode(opened(t, web(), "read"), code, mint()), "", rules.InvalidCode)

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/chancery-authority/chancery/api/apitest"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
@@ -25,6 +25,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	process, a := launchReplica(t, append(serve, data))
 	before := a.Tokens(t, apitest.DemoWeb, "read offline_access")
 	var newest string
+	var refreshed atomic.Int64
 	var loading sync.WaitGroup
 	stop := make(chan struct{})
 	loading.Go(func() {
@@ -44,11 +45,12 @@ func TestBackupUnderLoad(t *testing.T) {
 			case <-stop:
 				return
 			default:
+				refreshed.Add(1)
 				newest = a.Refresh(t, apitest.DemoWeb, newest).Text("refresh_token")
 			}
 		}
 	})
-	time.Sleep(200 * time.Millisecond) // of load, however much it is
+	embeddedtest.Eventually(t, "there is load", func() bool { return refreshed.Load() > 5 })
 	stdout, stderr, status := chancery(t, "backup", dir, "--admin-url", a.AdminURL, "--data", data)
 	close(stop)
 	loading.Wait()

@@ -48,7 +48,7 @@ func (c *restoreCmd) Run(ctx context.Context, t terminal) (err error) {
 	if err != nil {
 		return err
 	}
-	nc, closeLog, err := c.open()
+	nc, closeLog, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (c *restoreCmd) Run(ctx context.Context, t terminal) (err error) {
 }
 
 // open connects to the log that is to be made.
-func (c *restoreCmd) open() (*nats.Conn, func() error, error) {
+func (c *restoreCmd) open(ctx context.Context) (*nats.Conn, func() error, error) {
 	logger := slog.New(slog.DiscardHandler)
 	if l := c.Log; l.NATSURL != "" {
 		nc, err := eventlog.Connect(eventlog.ConnectConfig{
@@ -96,7 +96,7 @@ func (c *restoreCmd) open() (*nats.Conn, func() error, error) {
 		return nil, nil, err
 	}
 	stop := func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return ns.Shutdown(ctx)
 	}

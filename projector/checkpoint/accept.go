@@ -36,10 +36,9 @@ func (k *Keeper) acceptLosses(ctx context.Context) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	for _, stream := range k.cfg.Log.Streams() {
-		if k.cfg.Log.Failed(stream) != nil { // for more than was named
-			return nil
-		}
+	failed := func(stream string) bool { return k.cfg.Log.Failed(stream) != nil }
+	if slices.ContainsFunc(k.cfg.Log.Streams(), failed) { // for more than was named
+		return nil
 	}
 	if err := k.record(ctx, lost); err != nil {
 		return err

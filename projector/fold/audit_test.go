@@ -78,7 +78,8 @@ func audited() map[string]struct {
 			fold.Audit{Outcome: fold.OutcomeRefused, Reason: "wrong_credentials", Count: 3, Client: "web", User: "alice", Grant: grant.String()},
 		},
 		"log.restored.v1": {
-			realm.RestoredSubject(), events.LogRestored{Streams: []events.RestoredStream{{Stream: "MAIN_REGISTRY", Size: 3}}},
+			realm.RestoredSubject(),
+			events.LogRestored{Streams: []events.RestoredStream{{Stream: "MAIN_REGISTRY", Size: 3}}},
 			fold.Audit{Reason: events.ReasonLogRestored},
 		},
 		"feed.ticked.v1":           {revoked, events.FeedTicked{}, fold.Audit{}},
