@@ -109,6 +109,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 func openKeys(ctx context.Context, p Parts, feed *projector.Feed) (*keys.Manager, error) {
 	cfg := keys.Config{
 		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, NewID: rand.Text, Logger: p.Logger,
+		Settle: 2 * p.Settings.FreshnessBound,
 		Wait: func(ctx context.Context, seq uint64) error {
 			return feed.Wait(ctx, p.Log.Realm().RegistryStream(), seq)
 		},

@@ -39,6 +39,10 @@ type Config struct {
 	Wait func(ctx context.Context, seq uint64) error
 	// NewID makes event ids.
 	NewID func() string
+	// Settle is how long a new key is announced at least before it makes anything:
+	// after it, no replica that still answers is without the key. Twice the bound
+	// of the feed's freshness does.
+	Settle time.Duration
 	// Now is time.Now if nil.
 	Now    func() time.Time
 	Logger *slog.Logger

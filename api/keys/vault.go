@@ -42,6 +42,9 @@ var ErrWrongKey = errors.New("wrong key-encryption key")
 type vault struct {
 	kv     jetstream.KeyValue
 	sealer *secret.Sealer
+	// original says that the bucket is as it was first written: of one that was
+	// encrypted anew the ages of its records tell nothing.
+	original bool
 }
 
 // openVault makes sure that the ring is the realm's before anything is sealed
@@ -61,6 +64,7 @@ func openVault(ctx context.Context, log *eventlog.Log, ring *secret.Ring) (vault
 	if err == nil && string(check.value) != checkText {
 		err = errors.New("the check record is not what it was")
 	}
+	v.original = check.revision == 1
 	return v, err
 }
 
@@ -68,6 +72,8 @@ func openVault(ctx context.Context, log *eventlog.Log, ring *secret.Ring) (vault
 type record struct {
 	value   []byte
 	written time.Time
+	// revision is the record's place in the bucket.
+	revision uint64
 	// mine says that this replica has just written it.
 	mine bool
 }
@@ -94,13 +100,17 @@ func (v vault) get(ctx context.Context, name string) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("opening record %s: %w", name, err)
 	}
-	return record{value: value, written: entry.Created()}, nil
+	return record{value: value, written: entry.Created(), revision: entry.Revision()}, nil
 }
 
 func macRecord(id uint8) string              { return "mac." + strconv.Itoa(int(id)) }
 func signingRecord(kid string) string        { return "sig." + kid }
 func claimRecord(alg jose.Alg, n int) string { return "claim." + string(alg) + "." + strconv.Itoa(n) }
-func macKID(id uint8) string                 { return "mac-" + strconv.Itoa(int(id)) }
+
+// macPrefix begins the kid of a MAC key, before its id.
+const macPrefix = "mac-"
+
+func macKID(id uint8) string { return macPrefix + strconv.Itoa(int(id)) }
 
 func newMAC() []byte {
 	key := make([]byte, credential.KeySize)
