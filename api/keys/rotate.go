@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -71,9 +72,6 @@ func (m *Manager) follow(ctx context.Context, seq uint64) error {
 	return m.Reload(ctx)
 }
 
-// ErrState is returned for a step that a key's state does not allow.
-var ErrState = errors.New("not a step that the key can take")
-
 // done reports whether k is where the step leads to.
 func (a Action) done(k fold.Key) bool {
 	return k.State == map[Action]fold.KeyState{Activate: fold.KeyActive, Retire: fold.KeyRetired, Drop: fold.KeyDropped}[a]
@@ -86,10 +84,8 @@ func (a Action) allowed(k fold.Key) error {
 		Retire:   {fold.KeyActive},
 		Drop:     {fold.KeyAnnounced, fold.KeyActive, fold.KeyRetired},
 	}
-	for _, state := range from[a] {
-		if k.State == state {
-			return nil
-		}
+	if slices.Contains(from[a], k.State) {
+		return nil
 	}
 	return fmt.Errorf("%w: %s is %s", ErrState, k.ID, k.State)
 }
