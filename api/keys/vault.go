@@ -14,8 +14,11 @@ import (
 
 	"github.com/chancery-authority/chancery/api/credential"
 	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/reseal"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
 )
 
 // bucketName is the bucket of private parts. Its records are:
@@ -26,7 +29,8 @@ import (
 //	claim.<alg>.<n>    the kid of the n-th key made for alg
 //	pairwise           a sealed key that pairwise subjects are derived with
 //
-// Each is created once and never changed.
+// Each is created once and never changed, but for the key-encryption key that it
+// is sealed with.
 const bucketName = "SECRETS"
 
 const (
@@ -135,4 +139,31 @@ func (v vault) signing(ctx context.Context, kid string, alg jose.Alg) (jose.Sign
 		return jose.SigningKey{}, err
 	}
 	return jose.ParseSigningKey(alg, r.value)
+}
+
+// Store is the bucket of private parts, to be sealed anew.
+func (m *Manager) Store() reseal.Store {
+	return reseal.Store{
+		Name: "keys", Bucket: m.vault.kv,
+		Reseal: func(name string, value []byte) ([]byte, string, error) {
+			return m.vault.sealer.Reseal(value, []byte(name))
+		},
+	}
+}
+
+// SealedBy is the id of the key-encryption key that a key's private part is sealed
+// with, empty where there is none.
+func (m *Manager) SealedBy(ctx context.Context, k fold.Key) (string, error) {
+	name := signingRecord(k.ID)
+	if k.Use == events.KeyUseMAC {
+		name = macRecord(k.MACKey)
+	}
+	entry, err := m.vault.kv.Get(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("reading record %s: %w", name, err)
+	}
+	return secret.SealedBy(entry.Value()), nil
 }
