@@ -11,8 +11,11 @@ import (
 	"github.com/chancery-authority/chancery/projector"
 )
 
-// pageSize is how many records are looked at in one call.
-const pageSize = 200
+// Bounds of one call: how many records it writes, and how many it looks at.
+const (
+	maxWritten = 50
+	maxRead    = 1000
+)
 
 // A Store is a bucket with sealed records.
 type Store struct {
@@ -70,6 +73,9 @@ func (s Store) Page(ctx context.Context, from From, dryRun bool) (Page, error) {
 			return p, s.unavailable("write "+e.Key(), err)
 		}
 		p.Next.After = e.Revision()
+		if p.Resealed+p.Raced >= maxWritten {
+			return p, nil
+		}
 	}
 	p.Done = last
 	return p, nil
@@ -98,7 +104,7 @@ func (s Store) read(ctx context.Context, from From) (entries []jetstream.KeyValu
 		return nil, false, err
 	}
 	defer w.Stop() //nolint:errcheck // nothing is expected of it any more
-	for len(entries) < pageSize {
+	for len(entries) < maxRead {
 		select {
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
