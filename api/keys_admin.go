@@ -75,7 +75,7 @@ type keyBody struct {
 func (s *Server) keyRoutes(admin section) {
 	admin.add(http.MethodGet, "/keys", s.listKeys)
 	admin.add(http.MethodPost, "/keys", s.makeKey)
-	admin.add(http.MethodPost, "/keys/reseal", s.resealPage)
+	admin.add(http.MethodPost, "/keys/rewrap", s.resealPage)
 	admin.add(http.MethodPost, "/keys/:id/activate", s.activateKey)
 	admin.add(http.MethodPost, "/keys/:id/retire", s.retireKey)
 	admin.add(http.MethodPost, "/keys/:id/drop", s.dropKey)

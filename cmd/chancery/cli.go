@@ -26,6 +26,8 @@ type cli struct {
 	Revoke revokeCmd `cmd:"" group:"administer" help:"End what was issued: to a client, a user or an address, by a key, in a time."`
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
+	Key keyCmd `cmd:"" group:"administer" help:"Rotate and drop keys, and encrypt them anew."`
+
 	Projection projectionCmd `cmd:"" group:"administer" help:"Rebuild read models beside the live ones, compare and switch."`
 
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
