@@ -21,7 +21,7 @@ func TestRendered(t *testing.T) {
 	t.Cleanup(s.Close)
 	var units []eventlog.Unit
 	id := func(n int) events.GrantID {
-		return events.NewGrantID(0, [16]byte{1: 7, 14: byte(n / 256), 15: byte(n)}) //nolint:gosec // within two bytes
+		return events.NewGrantID(0, [16]byte{1: 7, 14: byte(n / 256), 15: byte(n)})
 	}
 	add := func(subject events.Subject, f events.Fact, expect uint64) {
 		e := events.Event{ID: fmt.Sprint("e", len(units)), Source: "test", Subject: subject, Fact: f}
@@ -32,7 +32,7 @@ func TestRendered(t *testing.T) {
 	}
 	const many = 1100
 	for n := range many {
-		add(realm.GrantSubject(id(n)), opened(uint8(1+n%2)), 0) //nolint:gosec // 1 or 2
+		add(realm.GrantSubject(id(n)), opened(uint8(1+n%2)), 0)
 	}
 	add(realm.SessionSubject(id(many+1)), events.SessionOpened{User: "alice", Expires: 1 << 40, MACKey: 1}, 0)
 	add(realm.SessionSubject(id(many+2)), events.SessionOpened{User: "alice", Expires: 1 << 40, MACKey: 1}, 0)

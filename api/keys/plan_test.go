@@ -15,7 +15,7 @@ const day = 24 * time.Hour
 
 // at is a state since so many days after t0. Sequences are as the days are.
 func at(id string, f Family, state fold.KeyState, days int, mac uint8) fold.Key {
-	seq := uint64(1000 + days) //nolint:gosec // positive in these tests
+	seq := uint64(1000 + days)
 	k := fold.Key{ID: id, Seq: seq, Use: f.Use, Alg: string(f.Alg), MACKey: mac, State: state, ChangedAt: t0.Add(time.Duration(days) * day)}
 	if state != fold.KeyAnnounced {
 		k.ActivatedSeq = seq

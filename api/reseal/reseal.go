@@ -136,7 +136,7 @@ func (s Store) look(ctx context.Context, e jetstream.KeyValueEntry, dryRun bool,
 	switch {
 	case err != nil:
 		p.Broken = append(p.Broken, e.Key())
-		return nil
+		return nil //nolint:nilerr // it is told, and the others go on
 	case by == "" || dryRun || string(anew) == string(e.Value()):
 		return nil
 	}
