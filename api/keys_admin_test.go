@@ -33,14 +33,13 @@ func keyRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 }
 
 // quick is settings under which a new key is known everywhere soon.
-func quick(s *config.Settings) { s.FreshnessBound = 400 * time.Millisecond }
+func quick(s *config.Settings) { s.FreshnessBound = time.Second }
 
 func twoReplicas(t *testing.T, o apitest.Options) [2]*apitest.Replica {
 	t.Helper()
 	nc := embeddedtest.Single(t).Conn()
-	replicas := [2]*apitest.Replica{apitest.Start(t, nc, o), apitest.Start(t, nc, o)}
-	replicas[0].Seed(t)
-	return replicas
+	apitest.Start(t, nc, apitest.Options{Settings: patient, KeyPolicy: o.KeyPolicy}).Seed(t)
+	return [2]*apitest.Replica{apitest.Start(t, nc, o), apitest.Start(t, nc, o)}
 }
 
 // A signing key that was stolen: its tokens die on all replicas within the bound,

@@ -36,7 +36,7 @@ func kidOf(t testing.TB, token string) string {
 // keyStates are the states of all keys, by their ids.
 func keyStates(t testing.TB, r *apitest.Replica) map[string]string {
 	t.Helper()
-	a := wantOK(t, r.Admin(t, http.MethodGet, "/keys", nil))
+	a := wantOK(t, apitest.Settled(t, func() apitest.Answer { return r.Admin(t, http.MethodGet, "/keys", nil) }))
 	var list struct{ Keys []struct{ ID, State string } }
 	if err := json.Unmarshal(a.Body, &list); err != nil {
 		t.Fatal(err)
@@ -102,13 +102,13 @@ func getRequest(t testing.TB, address string) *http.Request {
 // for as long as it may.
 func TestKeysRotateUnnoticed(t *testing.T) {
 	t.Parallel()
-	const life, grantLife = 4 * time.Second, 8 * time.Second
+	const life, grantLife = 6 * time.Second, 12 * time.Second
 	settings := func(s *config.Settings) {
-		s.FreshnessBound, s.AccessTokenLifetime = 500*time.Millisecond, life
+		s.FreshnessBound, s.AccessTokenLifetime = time.Second, life
 		s.RefreshIdle, s.RefreshAbsolute, s.RetryWindow = grantLife, grantLife, time.Second
 	}
 	policy := &keys.Policy{
-		Rotate: 4 * time.Second, RotateMAC: 4 * time.Second, Announce: 3 * time.Second,
+		Rotate: 5 * time.Second, RotateMAC: 5 * time.Second, Announce: 4 * time.Second,
 		Keep: life + time.Second, KeepMAC: grantLife + time.Second,
 	}
 	nc := embeddedtest.Single(t).Conn()
@@ -116,11 +116,11 @@ func TestKeysRotateUnnoticed(t *testing.T) {
 		apitest.Start(t, nc, apitest.Options{Settings: settings, KeyPolicy: policy}),
 		apitest.Start(t, nc, apitest.Options{Settings: settings, KeyPolicy: policy}),
 	}
-	replicas[0].Seed(t)
+	apitest.Start(t, nc, apitest.Options{Settings: patient}).Seed(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var load sync.WaitGroup
-	for n, pause := range []time.Duration{20 * time.Millisecond, time.Second, 3 * time.Second} {
+	for n, pause := range []time.Duration{100 * time.Millisecond, time.Second, 3 * time.Second} {
 		load.Go(func() {
 			w := keyLoad{TB: t, replicas: replicas, turn: n, life: life, grant: grantLife, jwks: cachedJWKS{r: replicas[n%2]}}
 			for ctx.Err() == nil {
@@ -176,16 +176,17 @@ func (w *keyLoad) useGrant(ctx context.Context, pause time.Duration) {
 		w.judge("login", login, opened, w.grant)
 		return
 	}
+	sent := time.Now()
 	last := w.next().Exchange(w, apitest.DemoWeb, apitest.CodeOf(w, login))
 	w.judge("exchange", last, opened, w.grant)
 	for ctx.Err() == nil && last.Status == http.StatusOK && time.Since(opened) < w.grant/2 {
-		issued := time.Now()
-		w.verify(last.Text("access_token"), issued)
+		w.verify(last.Text("access_token"), sent)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
-			w.verify(last.Text("access_token"), issued)
+			w.verify(last.Text("access_token"), sent)
 		}
+		sent = time.Now()
 		last = w.next().Refresh(w, apitest.DemoWeb, last.Text("refresh_token"))
 		w.judge("refresh", last, opened, w.grant)
 	}

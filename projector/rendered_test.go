@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -30,7 +31,7 @@ func TestRendered(t *testing.T) {
 	opened := func(mac uint8) events.GrantOpened {
 		return events.GrantOpened{Client: "web", User: "alice", Expires: 1 << 40, Code: &events.Code{MACKey: mac, Expires: 1 << 40}}
 	}
-	const many = 1100
+	const many = 350
 	for n := range many {
 		add(realm.GrantSubject(id(n)), opened(uint8(1+n%2)), 0)
 	}
@@ -72,6 +73,9 @@ func TestRendered(t *testing.T) {
 			pages := 0
 			for !got.Done {
 				page, err := r.Rendered(t.Context(), 0, mac, got.Next)
+				if errors.Is(err, ErrUnavailable) && t.Context().Err() == nil {
+					continue // of a busy machine: a read over NATS has an eighth of a second
+				}
 				if err != nil {
 					t.Fatal(err)
 				}

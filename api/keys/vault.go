@@ -82,16 +82,25 @@ type record struct {
 	mine bool
 }
 
+// createPause is between two tries to create a record that another replica is just
+// creating: the leader refuses it before there is one to read.
+const createPause = 20 * time.Millisecond
+
 // create seals value into a record, or gives the one that is there. Of replicas
 // that create at once, all get the same.
 func (v vault) create(ctx context.Context, name string, value []byte) (record, error) {
-	_, err := v.kv.Create(ctx, name, v.sealer.Seal(value, []byte(name)))
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return record{}, fmt.Errorf("creating record %s: %w", name, err)
+	for {
+		_, err := v.kv.Create(ctx, name, v.sealer.Seal(value, []byte(name)))
+		if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+			return record{}, fmt.Errorf("creating record %s: %w", name, err)
+		}
+		r, err := v.get(ctx, name)
+		if errors.Is(err, jetstream.ErrKeyNotFound) && pause(ctx, createPause) == nil {
+			continue
+		}
+		r.mine = bytes.Equal(r.value, value)
+		return r, err
 	}
-	r, err := v.get(ctx, name)
-	r.mine = bytes.Equal(r.value, value)
-	return r, err
 }
 
 // get opens a record. The error is jetstream.ErrKeyNotFound when there is none.
