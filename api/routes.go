@@ -117,6 +117,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodGet, "/revocations/:id", s.showRevocation)
 	admin.add(http.MethodGet, "/status", s.status)
 	s.projectionRoutes(admin)
+	s.keyRoutes(admin)
 }
 
 func (s *Server) adminSection(e *echo.Echo) section {

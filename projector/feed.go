@@ -307,6 +307,16 @@ func (f *Feed) Now(p events.Partition) time.Time {
 	return now
 }
 
+// LogTime is the newest server timestamp of the registry, once that is proved
+// fresh: the log's own time, in which no clock of a replica has a part. It is
+// behind rather than ahead.
+func (f *Feed) LogTime(ctx context.Context) (time.Time, error) {
+	if err := f.RegistryFresh(ctx); err != nil {
+		return time.Time{}, err
+	}
+	return f.registryFed.newestStored(), nil
+}
+
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b

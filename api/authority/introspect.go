@@ -29,6 +29,7 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 		}
 		return a.introspectRefreshToken(ctx, c, token)
 	}
+	keys := a.Keys.Verifier()
 	claims, err := a.verify(token)
 	if err != nil {
 		return nil, doubt(err)
@@ -39,6 +40,9 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 	active, err := a.active(ctx, claims)
 	if err != nil || !active {
 		return nil, err
+	}
+	if err := a.verifiedBy(keys, token); err != nil {
+		return nil, doubt(err)
 	}
 	return &Introspection{Claims: claims}, nil
 }

@@ -106,6 +106,7 @@ type presented struct {
 // answer is the same (RFC 8693 §2.2.2); only the log tells.
 func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) {
 	var all []rules.Link
+	keys := a.Keys.Verifier()
 	for i, t := range tokens {
 		if tokens[i].claims, err = a.verify(t.text); err != nil {
 			return badCredential(err, t.reason, t.parameter, events.GrantID{})
@@ -116,6 +117,9 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 		return err
 	}
 	for _, t := range tokens {
+		if err := a.verifiedBy(keys, t.text); err != nil {
+			return badCredential(err, t.reason, t.parameter, events.GrantID{})
+		}
 		switch active, err := a.stand(ctx, lineage(t.claims)); {
 		case err != nil:
 			return err

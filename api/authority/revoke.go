@@ -117,6 +117,16 @@ func (a *Authority) verify(token string) (jose.Claims, error) {
 	return claims, err
 }
 
+// verifiedBy verifies a token again that was verified with some keys, if they are
+// not those of now: what was waited for in between may have dropped one.
+func (a *Authority) verifiedBy(keys *jose.Verifier, token string) error {
+	if a.Keys.Verifier() == keys {
+		return nil
+	}
+	_, err := a.verify(token)
+	return err
+}
+
 // doubt is nil for a token that is bad, and err for one that may not be.
 func doubt(err error) error {
 	if isRefusal(err, Unavailable) {

@@ -29,6 +29,8 @@ type cli struct {
 
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
 
+	Key keyCmd `cmd:"" group:"administer" help:"Rotate and drop keys, and encrypt them anew."`
+
 	Projection projectionCmd `cmd:"" group:"administer" help:"Rebuild read models beside the live ones, compare and switch."`
 
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
