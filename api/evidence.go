@@ -79,7 +79,15 @@ func (s *Server) listCheckpoints(c echo.Context) error {
 			views = append(views, checkpointView{stream, newest.Size, newest.Root, string(text)})
 		}
 	}
-	return c.JSON(http.StatusOK, map[string]any{"checkpoints": views})
+	heads := map[string]uint64{}
+	for _, stream := range s.parts.Log.Streams() {
+		head, err := s.parts.Log.Head(c.Request().Context(), stream)
+		if err != nil {
+			return fmt.Errorf("read the head of %s: %w", stream, err)
+		}
+		heads[stream] = head.Seq
+	}
+	return c.JSON(http.StatusOK, map[string]any{"checkpoints": views, "heads": heads})
 }
 
 // showCheckpoint answers with the note as it is, for witnesses and monitors.

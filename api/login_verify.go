@@ -48,7 +48,7 @@ func (s *Server) loginKeys(c echo.Context) error {
 		return err
 	}
 	h := c.Response().Header()
-	h.Set(echo.HeaderCacheControl, "public, max-age=300")
+	h.Set(echo.HeaderCacheControl, s.jwksCacheControl(c.Request().Context()))
 	h.Del("Pragma")
 	return c.JSON(http.StatusOK, hexJWKs(s.keys.PublicKeys(), jose.Alg(client.SigningAlg)))
 }

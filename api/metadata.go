@@ -110,6 +110,6 @@ func (s *Server) newMetadata() metadata {
 // jwks is the set of keys that verify access tokens (RFC 7517 §5). It is
 // cached for less time than a key is announced before its first use.
 func (s *Server) jwks(c echo.Context) error {
-	c.Response().Header().Set(echo.HeaderCacheControl, "public, max-age=300")
+	c.Response().Header().Set(echo.HeaderCacheControl, s.jwksCacheControl(c.Request().Context()))
 	return c.JSONBlob(http.StatusOK, s.keys.JWKS())
 }

@@ -80,7 +80,7 @@ func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		switch c.Path() {
-		case "/admin/v1/events", "/admin/v1/revocations", "/admin/v1/log/:stream": // they see to it
+		case "/admin/v1/events", "/admin/v1/revocations", "/admin/v1/log/:stream", "/admin/v1/buckets/:bucket": // they see to it
 			return next(c)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request().Context()), s.parts.RequestTimeout)

@@ -47,6 +47,8 @@ type Parts struct {
 	// FeedGate, if there is one, holds back every batch of the feed, for tests
 	// of a replica that is behind.
 	FeedGate func(ctx context.Context, stream string) error
+	// KeyPolicy replaces when keys take their steps, for tests that see whole lives.
+	KeyPolicy *keys.Policy
 	// Ready says what else keeps the process from serving, and Status what else
 	// it shows to administrators. Both may be nil.
 	Ready  func(context.Context) error
@@ -122,7 +124,8 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 // openKeys makes or loads the keys and keeps them as the feed tells.
 func openKeys(ctx context.Context, p Parts, feed *projector.Feed) (*keys.Manager, error) {
 	cfg := keys.Config{
-		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, NewID: rand.Text, Logger: p.Logger,
+		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, Restored: feed.LastRestored, NewID: rand.Text, Logger: p.Logger,
+		Settle: 2 * p.Settings.FreshnessBound, LogTime: feed.LogTime, Policy: p.keyPolicy(feed),
 		Wait: func(ctx context.Context, seq uint64) error {
 			return feed.Wait(ctx, p.Log.Realm().RegistryStream(), seq)
 		},

@@ -1,17 +1,21 @@
 package api_test
 
 import (
+	"crypto/rand"
 	"maps"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/chancery-authority/chancery/api/apitest"
 	"github.com/chancery-authority/chancery/api/authority"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
 // placeholders are what stands in examples for earlier answers. Each is made
@@ -147,6 +151,8 @@ func (p *placeholders) make(name string) {
 			return strings.Contains(string(listed.Body), stream)
 		})
 		p.known[name] = stream
+	case "new_key", "key_in_use", "older_key":
+		p.known[name] = p.keyFor(name)
 	case "model", "built_model", "compared_model", "switched_model":
 		p.known[name] = "MAIN_EVENTS_0"
 		p.rebuildFor(name, p.known[name])
@@ -207,4 +213,30 @@ func (p *placeholders) rebuildFor(name, model string) {
 	if name == "switched_model" {
 		wantOK(t, operate(t, r, model, "switch", nil))
 	}
+}
+
+// keyFor is a signing key as the name of a placeholder says: a new one, the one in
+// use, or one that another has followed.
+func (p *placeholders) keyFor(name string) string {
+	t, r := p.t, p.r
+	if name == "key_in_use" {
+		return keyInUse(t, r, "")
+	}
+	older := keyInUse(t, r, "")
+	made := r.Admin(t, http.MethodPost, "/keys", map[string]any{"use": "sig", "alg": "ES256"})
+	if name == "new_key" || made.Status != http.StatusCreated {
+		return made.Text("id")
+	}
+	// By a command it would be waited for until all replicas know it.
+	subject := r.Log.Realm().KeySubject(made.Text("id"))
+	announced, _, err := r.Log.Last(t.Context(), subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := events.Event{ID: rand.Text(), Source: apitest.Issuer, Time: time.Now(), Subject: subject, Fact: events.KeyActivated{}}
+	if _, err := r.Log.Append(t.Context(), eventlog.Unit{Event: e, Expect: announced.Seq}); err != nil {
+		t.Fatal(err)
+	}
+	embeddedtest.Eventually(t, "the new key is in use", func() bool { return keyStates(t, r)[made.Text("id")] == "active" })
+	return older
 }

@@ -34,6 +34,12 @@ const (
 	besideNotCompared rules.Reason = "beside_not_compared"
 	modelBusy         rules.Reason = "read_model_busy"
 
+	// About keys.
+	noSuchKey     rules.Reason = "no_such_key"
+	wrongKeyState rules.Reason = "wrong_key_state"
+	keyTooYoung   rules.Reason = "key_too_young"
+	noMACKeysLeft rules.Reason = "no_mac_keys_left"
+
 	forgedForm               rules.Reason = "forged_form"
 	registrationClosed       rules.Reason = "registration_closed"
 	requestNotSupported      rules.Reason = "request_not_supported"
@@ -103,6 +109,11 @@ var answers = map[rules.Reason]answer{
 	besideBehind:      {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "what is built has not caught up"},
 	besideNotCompared: {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "no comparison has found both to be the same: compare them, or force it"},
 	modelBusy:         {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "the read model is being compared, switched or dropped"},
+
+	noSuchKey:     {http.StatusNotFound, "not_found", http.StatusNotFound, "003-061", "there is no such key"},
+	wrongKeyState: {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "the key is not in a state for that, or is the one in use: rotate first"},
+	keyTooYoung:   {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "the key was announced too recently: JWK Sets without it are still in use"},
+	noMACKeysLeft: {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "all 255 ids of MAC keys are used up"},
 
 	authority.ClientAuthenticationFailed: {http.StatusUnauthorized, codeInvalidClient, http.StatusBadRequest, "010-019", "client authentication failed"},
 	authority.NoSuchClient:               {http.StatusBadRequest, codeInvalidRequest, http.StatusNotFound, "003-061", "there is no such client"},

@@ -40,7 +40,7 @@ func TestRefusals(t *testing.T) {
 	r := apitest.Single(t, apitest.Options{Settings: func(s *config.Settings) { patient(s); s.FailureLimit = anHour }})
 	all := map[rules.Reason]told{}
 	for _, rows := range []func(testing.TB, *apitest.Replica) map[rules.Reason]told{
-		formRefusals, grantRefusals, deviceRefusals, exchangeRefusals, loginRefusals, personRefusals, adminRefusals, modelRefusals, otherRefusals,
+		formRefusals, grantRefusals, deviceRefusals, exchangeRefusals, loginRefusals, personRefusals, adminRefusals, modelRefusals, keyRefusals, otherRefusals,
 	} {
 		maps.Copy(all, rows(t, r))
 	}

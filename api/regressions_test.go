@@ -134,6 +134,14 @@ func (m *readModel) UserParticipants(ctx context.Context, p events.Partition, us
 	return local.UserParticipants(ctx, p, user, after)
 }
 
+func (m *readModel) Rendered(ctx context.Context, p events.Partition, macKey uint8, after projector.RenderedPlace) (projector.Rendered, error) {
+	local := m.local.Load()
+	if local == nil {
+		return projector.Rendered{}, projector.ErrUnavailable
+	}
+	return local.Rendered(ctx, p, macKey, after)
+}
+
 func (m *readModel) Audit(ctx context.Context, stream string, q projector.AuditQuery, place uint64, limit int) (projector.AuditPage, error) {
 	m.reads.Add(1)
 	local := m.local.Load()

@@ -109,6 +109,8 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodGet, "/proofs/:stream/inclusion", s.proveInclusion)
 	admin.add(http.MethodGet, "/proofs/:stream/consistency", s.proveConsistency)
 	admin.add(http.MethodGet, "/log/:stream", s.sealedLog)
+	admin.add(http.MethodGet, "/buckets", s.listBuckets)
+	admin.add(http.MethodGet, "/buckets/:bucket", s.copyBucket)
 	admin.add(http.MethodGet, "/lineage", s.lineage)
 	admin.add(http.MethodGet, "/revocations", s.listRevocations)
 	admin.add(http.MethodPost, "/revocations", s.beginRevocation)
@@ -116,6 +118,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodGet, "/status", s.status)
 	s.logLevelRoutes(admin)
 	s.projectionRoutes(admin)
+	s.keyRoutes(admin)
 }
 
 func (s *Server) adminSection(e *echo.Echo) section {

@@ -79,6 +79,7 @@ func newServer(ctx context.Context, p Parts, live *config.Live, a *authority.Aut
 	}
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.done.Go(func() { s.keys.Follow(ctx, s.feed.KeysChanged) })
+	s.done.Go(func() { s.keys.Tend(ctx) })
 	s.public, s.admin = s.newEcho(), s.newEcho()
 	s.publicRoutes(s.public)
 	s.adminRoutes(s.admin)

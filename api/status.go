@@ -2,10 +2,14 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 )
+
+// fewMACKeys are years of rotations, if they are not told to go faster.
+const fewMACKeys = 40
 
 // statusView is what an administrator sees of the replica.
 type statusView struct {
@@ -19,6 +23,8 @@ type statusView struct {
 	Reason string `json:"reason,omitempty"`
 	// ClockSkew is how far the clock is off the log's, in milliseconds.
 	ClockSkew int64 `json:"clock_skew_ms"`
+	// Warnings are what needs an administrator, sooner or later.
+	Warnings []string `json:"warnings,omitempty"`
 	// Projector is how far the read models are, where they are in this process.
 	Projector any `json:"projector,omitempty"`
 }
@@ -32,6 +38,9 @@ func (s *Server) status(c echo.Context) error {
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
 		view.Ready, view.Reason = false, err.Error()
+	}
+	if left := s.keys.MACKeysLeft(); left < fewMACKeys {
+		view.Warnings = append(view.Warnings, fmt.Sprintf("only %d of the 255 MAC keys that a realm can ever have are left", left))
 	}
 	if s.parts.Status != nil {
 		view.Projector = s.parts.Status()

@@ -57,6 +57,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	GrantRevocationMarked{}.Type(): decode[GrantRevocationMarked],
 	RequestRefused{}.Type():        decode[RequestRefused],
 	FeedTicked{}.Type():            decode[FeedTicked],
+	LogRestored{}.Type():           decode[LogRestored],
 	ClientRegistered{}.Type():      decode[ClientRegistered],
 	ClientUpdated{}.Type():         decode[ClientUpdated],
 	ClientDisabled{}.Type():        decode[ClientDisabled],

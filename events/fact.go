@@ -128,6 +128,8 @@ const (
 	ReasonAdminRequest      = "admin_request"
 	// ReasonSignedInAgain is a session's that another one takes the place of.
 	ReasonSignedInAgain = "signed_in_again"
+	// ReasonLogRestored is of what was there before a loss of the log was accepted.
+	ReasonLogRestored = "log_restored"
 )
 
 // GrantRevoked ends a grant and everything derived from it.
@@ -336,6 +338,48 @@ type FeedTicked struct{}
 
 // Type is feed.ticked.v1.
 func (FeedTicked) Type() string { return "feed.ticked.v1" }
+
+// LogRestored says that an operator takes the log as it is, although more of it
+// was signed or acknowledged: it was restored from a backup, or has lost something.
+// What was lost is not known, so what was there before ends, in every stream that
+// is named: grants but those of Keep, sessions, and access tokens. No MAC key that
+// was announced before renders anything any more, so that no generation is derived
+// twice under one key.
+//
+// It is appended to every partition that it names, and last to the registry, which
+// it then counts from.
+type LogRestored struct {
+	// Streams are those of which something may be lost. With the registry, all
+	// partitions are among them: whoever was cut off in it was so everywhere.
+	Streams []RestoredStream `json:"streams"`
+	// Keep are the clients whose grants go on. Nobody can tell which of them were
+	// revoked, or refreshed, in what was lost.
+	Keep []string `json:"keep,omitempty"`
+}
+
+// Type is log.restored.v1.
+func (LogRestored) Type() string { return "log.restored.v1" }
+
+// Of is what f says of a stream, if it does.
+func (f LogRestored) Of(stream string) (RestoredStream, bool) {
+	for _, s := range f.Streams {
+		if s.Stream == stream {
+			return s, true
+		}
+	}
+	return RestoredStream{}, false
+}
+
+// RestoredStream is what of a stream is there and what was.
+type RestoredStream struct {
+	Stream string `json:"stream"`
+	// Signed is the last sequence that was signed, or folded, 0 for a partition that
+	// only ends because the registry does.
+	Signed uint64 `json:"signed,omitempty"`
+	// Size is the last sequence that the log has. What is up to there, or in its
+	// place was lost, is what ends.
+	Size uint64 `json:"size"`
+}
 
 // ClientSettings are what an operator decides about a client. Names follow
 // RFC 7591 §2 where it has one. Durations are in seconds; 0 is the default.

@@ -70,6 +70,10 @@ func samples() map[string]events.Fact {
 			Parameter: "refresh_token", Detail: "grant expired", Count: 12, First: 1767323045, Last: 1767323056,
 		},
 		events.FeedTicked{},
+		events.LogRestored{
+			Streams: []events.RestoredStream{{Stream: "MAIN_REGISTRY", Signed: 7, Size: 5}, {Stream: "MAIN_EVENTS_0", Signed: 0, Size: 9}},
+			Keep:    []string{"web"},
+		},
 		events.ClientRegistered{
 			ClientSettings: settings,
 			Secret:         &events.ClientSecretAdded{ID: "s1", Hash: "aGFzaA", KeyID: "pepper-1"},

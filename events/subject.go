@@ -128,6 +128,9 @@ func (r Realm) KeySubject(kid string) Subject { return Subject(string(r) + ".key
 // registry is fresh.
 func (r Realm) RegistryTickSubject() Subject { return Subject(string(r) + ".tick") }
 
+// RestoredSubject holds, in the registry, the losses of the log that were accepted.
+func (r Realm) RestoredSubject() Subject { return Subject(string(r) + ".restored") }
+
 // PartitionStream names the stream of a partition.
 func (r Realm) PartitionStream(p Partition) string {
 	return strings.ToUpper(string(r)) + "_EVENTS_" + strconv.Itoa(int(p))
@@ -157,6 +160,7 @@ func (r Realm) RegistrySubjects() []string {
 		string(r) + ".consent.*.*",
 		string(r) + ".key.*",
 		string(r) + ".tick",
+		string(r) + ".restored",
 	}
 }
 
@@ -192,7 +196,7 @@ func (s Subject) Realm() Realm {
 }
 
 // Kind is the second token of the subject: grant, session, issued, revoked,
-// refused, logout, client, user, consent, key or tick. It is empty for a text that
+// refused, logout, client, user, consent, key, tick or restored. It is empty for a text that
 // is no subject of ours.
 func (s Subject) Kind() string {
 	parts := strings.SplitN(string(s), ".", 3)
@@ -208,8 +212,8 @@ func (s Subject) ID() string {
 }
 
 // Guarded reports whether every append to s must state the sequence it was
-// decided on. Nothing is decided on what issued, revoked, refused, logout and
-// tick hold, so they take plain appends.
+// decided on. Nothing is decided on what issued, revoked, refused, logout,
+// tick and restored hold, so they take plain appends.
 func (s Subject) Guarded() bool {
 	switch s.Kind() {
 	case "grant", "session", "client", "user", "consent", "key":

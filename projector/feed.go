@@ -196,6 +196,30 @@ func (f *Feed) TokenRevoked(jti string) bool {
 	return false
 }
 
+// Restorations are the losses of a partition that were accepted, ever, in the
+// order of the registry. They are not to be changed.
+func (f *Feed) Restorations(p events.Partition) []fold.Restoration {
+	fed, ok := f.partitions[p]
+	if !ok {
+		return nil
+	}
+	all, _ := lookup(f.registry, f.registry.restored, fed.stream)
+	return all
+}
+
+// LastRestored is the log's time of the newest accepted loss of any stream, zero if
+// there was none.
+func (f *Feed) LastRestored() (at time.Time) {
+	f.registry.mu.RLock()
+	defer f.registry.mu.RUnlock()
+	for _, all := range f.registry.restored {
+		for _, x := range all {
+			at = latest(at, x.At)
+		}
+	}
+	return at
+}
+
 // Learn takes in a revocation that the caller has made durable, ahead of its
 // marker, so that who revoked something here sees it revoked at once.
 func (f *Feed) Learn(p events.Partition, v fold.Revocation) {
@@ -281,6 +305,16 @@ func (f *Feed) Now(p events.Partition) time.Time {
 		now = latest(now, fed.newestStored())
 	}
 	return now
+}
+
+// LogTime is the newest server timestamp of the registry, once that is proved
+// fresh: the log's own time, in which no clock of a replica has a part. It is
+// behind rather than ahead.
+func (f *Feed) LogTime(ctx context.Context) (time.Time, error) {
+	if err := f.RegistryFresh(ctx); err != nil {
+		return time.Time{}, err
+	}
+	return f.registryFed.newestStored(), nil
 }
 
 func latest(a, b time.Time) time.Time {

@@ -24,6 +24,8 @@ type registry struct {
 	keys    map[string]fold.Key
 	// unerased are the users that are deleted and not erased.
 	unerased map[string]struct{}
+	// restored are the losses that were accepted, by streams.
+	restored map[string][]fold.Restoration
 	// origins counts the clients in force that allow each web origin.
 	origins map[string]int
 }
@@ -31,7 +33,7 @@ type registry struct {
 func newRegistry() *registry {
 	return &registry{
 		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{},
-		unerased: map[string]struct{}{}, origins: map[string]int{},
+		unerased: map[string]struct{}{}, origins: map[string]int{}, restored: map[string][]fold.Restoration{},
 	}
 }
 
@@ -74,6 +76,8 @@ func (r *registry) apply(e events.Recorded, _ time.Time) error {
 		if _, ok := e.Fact.(events.FeedTicked); ok {
 			return nil
 		}
+	case "restored":
+		return r.applyRestored(e)
 	}
 	return fmt.Errorf("%w: sequence %d, %s: no event of the registry", fold.ErrPoison, e.Seq, e.Fact.Type())
 }
@@ -111,6 +115,28 @@ func (r *registry) applyUser(e events.Recorded) error {
 		r.mu.Lock()
 		delete(r.unerased, e.Subject.ID())
 		r.mu.Unlock()
+	}
+	return nil
+}
+
+// applyRestored takes in a loss that was accepted. It closes every MAC key.
+func (r *registry) applyRestored(e events.Recorded) error {
+	f, ok := e.Fact.(events.LogRestored)
+	if !ok {
+		return fmt.Errorf("%w: sequence %d, %s: no loss that was accepted", fold.ErrPoison, e.Seq, e.Fact.Type())
+	}
+	r.mu.Lock()
+	defer r.keysChanged.notify()
+	defer r.mu.Unlock()
+	for _, s := range f.Streams {
+		x, _, err := fold.Restored(e, s.Stream)
+		if err != nil {
+			return err
+		}
+		r.restored[s.Stream] = append(r.restored[s.Stream], x)
+	}
+	for id, k := range r.keys {
+		r.keys[id] = k.Restored()
 	}
 	return nil
 }

@@ -68,6 +68,8 @@ func (h *history) step() {
 		h.told()
 	case n < 35:
 		h.write(events.DefaultRealm.RefusedSubject(0), events.RequestRefused{What: "refresh_token", Reason: "invalid_refresh_token", Count: 3})
+	case n == 35:
+		h.restored()
 	case n < 37:
 		h.clock = h.clock.Add(time.Duration(h.rnd.IntN(1800)) * time.Second)
 	default:
@@ -84,6 +86,28 @@ func (h *history) session() {
 	h.sessions = append(h.sessions, ended)
 	if h.rnd.IntN(2) == 0 {
 		h.write(events.DefaultRealm.RevokedSubject(0), ended)
+	}
+}
+
+// restored accepts a loss of what there is, which one client may survive. Once in
+// a while a replica has not heard of it, and goes on with a grant.
+func (h *history) restored() {
+	f := events.LogRestored{
+		Streams: []events.RestoredStream{{Stream: "MAIN_EVENTS_0", Signed: 1 << 20, Size: uint64(len(h.entries))}},
+		Keep:    []string{fmt.Sprintf("client-%d", h.rnd.IntN(6))},
+	}
+	r, err := h.write(events.DefaultRealm.RevokedSubject(0), f).Recorded()
+	if err != nil {
+		panic(err)
+	}
+	x, err := fold.PartitionRestored(r)
+	if err != nil {
+		panic(err)
+	}
+	for i, g := range h.grants {
+		if h.rnd.IntN(4) > 0 {
+			h.grants[i] = x.Grant(g)
+		}
 	}
 }
 

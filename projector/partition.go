@@ -23,13 +23,10 @@ func partitionModel() model {
 		reads: map[string]string{
 			readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld,
 			readParticipants: selectParticipants("session"), readUserParticipants: selectParticipants("user"),
+			readRendered: selectRendered,
 		},
 		queries: map[string]query{readOldest: answerOldest},
-		begin: func(w *writer) changes {
-			return &partitionChanges{
-				w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
-			}
-		},
+		begin:   func(w *writer) changes { return newPartitionChanges(w) },
 	}
 }
 
@@ -53,6 +50,23 @@ const (
 	  SELECT n, state, sum(length(state)) OVER (ORDER BY n DESC) AS size FROM (`
 	newestHeld = ` ORDER BY rowid DESC LIMIT 200)) WHERE size <= 262144`
 )
+
+// selectRendered looks at 250 rows of each at a time, so that an answer takes
+// some milliseconds however many there are. What authenticates a grant is its
+// refresh token or, before there is one, its code.
+const selectRendered = `WITH
+  g AS MATERIALIZED (SELECT rowid AS n, revoked_reason,
+    json_extract(state, iif(generation = 0, '$.code.mac', '$.current.mac')) AS mac
+    FROM grants WHERE rowid > CAST(?2 AS INTEGER) ORDER BY rowid LIMIT 250),
+  s AS MATERIALIZED (SELECT rowid AS n, json_extract(state, '$.mac') AS mac,
+    EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'session' AND r.id = sessions.id) AS ended
+    FROM sessions WHERE rowid > CAST(?3 AS INTEGER) ORDER BY rowid LIMIT 250)
+  SELECT json_object(
+    'grants', (SELECT count(*) FROM g WHERE mac = CAST(?1 AS INTEGER) AND revoked_reason IS NULL),
+    'sessions', (SELECT count(*) FROM s WHERE mac = CAST(?1 AS INTEGER) AND NOT ended),
+    'next', json_object('grant', coalesce((SELECT max(n) FROM g), CAST(?2 AS INTEGER)),
+      'session', coalesce((SELECT max(n) FROM s), CAST(?3 AS INTEGER))),
+    'done', json(iif((SELECT count(*) FROM g) + (SELECT count(*) FROM s) = 0, 'true', 'false')))`
 
 // Rows come in the order of what they are about.
 const selectOldest = `SELECT
@@ -132,6 +146,12 @@ type partitionChanges struct {
 	told []fold.Logout
 }
 
+func newPartitionChanges(w *writer) *partitionChanges {
+	return &partitionChanges{
+		w: w, grants: newOverlay[fold.Grant](w, selectGrant), sessions: newOverlay[fold.Session](w, selectSession),
+	}
+}
+
 func (c *partitionChanges) apply(ctx context.Context, e eventlog.Entry, clock time.Time) error {
 	r, err := recorded(e)
 	if err != nil {
@@ -150,6 +170,9 @@ func (c *partitionChanges) apply(ctx context.Context, e eventlog.Entry, clock ti
 		c.issued = append(c.issued, token)
 		return nil
 	case "revoked":
+		if _, ok := r.Fact.(events.LogRestored); ok {
+			return c.applyRestored(ctx, r, clock)
+		}
 		revocation, ok, err := fold.Revoked(r)
 		if ok {
 			c.revoked = append(c.revoked, revocation)

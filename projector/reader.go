@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,6 +45,25 @@ type Reader interface {
 	// sequence on.
 	Participants(ctx context.Context, p events.Partition, id events.SessionID, after uint64) (Participants, error)
 	UserParticipants(ctx context.Context, p events.Partition, user string, after uint64) (Participants, error)
+	// Rendered counts, of the next grants and sessions of a partition behind a place
+	// on, those that end with a MAC key.
+	Rendered(ctx context.Context, p events.Partition, macKey uint8, after RenderedPlace) (Rendered, error)
+}
+
+// Rendered are grants that are not revoked whose code or present refresh token,
+// and sessions whose cookie, a MAC key authenticates. Next is where to count on;
+// it is Done when all were looked at.
+type Rendered struct {
+	Grants   int64         `json:"grants"`
+	Sessions int64         `json:"sessions"`
+	Next     RenderedPlace `json:"next"`
+	Done     bool          `json:"done"`
+}
+
+// A RenderedPlace is how far Rendered has come. The zero value is the start.
+type RenderedPlace struct {
+	Grant   uint64 `json:"grant"`
+	Session uint64 `json:"session"`
 }
 
 // MaxParticipants is how many Participants has at most.
@@ -90,6 +110,8 @@ const (
 	readParticipants     = "participants"
 	readUserParticipants = "user_participants"
 
+	readRendered = "rendered"
+
 	// readOldest is asked in the projector's own process only.
 	readOldest = "oldest"
 
@@ -131,6 +153,12 @@ func validKey(at place, what, key string) bool {
 	case readHeld:
 		user, client, _ := strings.Cut(key, ".")
 		return events.ValidID(user) && (client == "" || events.ValidID(client))
+	case readRendered:
+		numbers := strings.Split(key, ".")
+		return len(numbers) == 3 && !slices.ContainsFunc(numbers, func(n string) bool {
+			_, err := strconv.ParseUint(n, 10, 63)
+			return err != nil
+		})
 	case readParticipants, readUserParticipants:
 		id, after, _ := strings.Cut(key, ".")
 		_, err := strconv.ParseUint(after, 10, 63)
@@ -174,6 +202,12 @@ func (s states) UserParticipants(ctx context.Context, p events.Partition, user s
 
 func (s states) participants(ctx context.Context, p events.Partition, what, id string, after uint64) (Participants, error) {
 	return readAll[Participants](ctx, s.source, partitionPlace(p), what, id+"."+strconv.FormatUint(after, 10))
+}
+
+// Rendered is described at Reader.
+func (s states) Rendered(ctx context.Context, p events.Partition, macKey uint8, after RenderedPlace) (Rendered, error) {
+	key := fmt.Sprintf("%d.%d.%d", macKey, after.Grant, after.Session)
+	return readAll[Rendered](ctx, s.source, partitionPlace(p), readRendered, key)
 }
 
 // Audit is described at Reader.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,8 +69,30 @@ func (c *registryChanges) apply(ctx context.Context, e eventlog.Entry, _ time.Ti
 		if _, ok := r.Fact.(events.FeedTicked); ok {
 			return nil
 		}
+	case "restored":
+		if _, ok := r.Fact.(events.LogRestored); ok {
+			return c.applyRestored(ctx)
+		}
 	}
 	return fmt.Errorf("%w: sequence %d, %s: no event of the registry", fold.ErrPoison, r.Seq, r.Fact.Type())
+}
+
+// applyRestored closes every MAC key that there is. Keys are few.
+func (c *registryChanges) applyRestored(ctx context.Context) error {
+	ids, err := c.w.texts(ctx, `SELECT id FROM keys`)
+	if err != nil {
+		return fmt.Errorf("read the keys: %w", err)
+	}
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(ids, maps.Keys(c.keys.rows))))) {
+		row, err := c.keys.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if row.state.Exists() {
+			row.put(row.state.Restored())
+		}
+	}
+	return nil
 }
 
 func applyTo[S interface {

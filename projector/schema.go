@@ -1,7 +1,7 @@
 package projector
 
 // modelVersion is that of the tables and folds of states.
-const modelVersion = 6
+const modelVersion = 7
 
 // metaSchema is part of every file. The comments are for the operator who
 // asks SQLite for .schema.

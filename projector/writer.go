@@ -81,6 +81,23 @@ func (w *writer) state(ctx context.Context, query, id string) ([]byte, error) {
 	return state, err
 }
 
+// texts reads the one column of a query.
+func (w *writer) texts(ctx context.Context, query string) (all []string, err error) {
+	rows, err := w.conn.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		all = append(all, text)
+	}
+	return all, rows.Err()
+}
+
 func (w *writer) statement(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt, ok := w.prepared[query]; ok {
 		return stmt, nil

@@ -4,6 +4,7 @@
 package apitest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/chancery-authority/chancery/api"
 	"github.com/chancery-authority/chancery/api/config"
+	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/api/telemetry"
@@ -55,6 +57,10 @@ type Options struct {
 	Gate, FeedGate func(ctx context.Context, stream string) error
 	// RequestTimeout bounds the work on one request.
 	RequestTimeout time.Duration
+	// KeyPolicy replaces when keys take their steps.
+	KeyPolicy *keys.Policy
+	// KeyRing replaces the key-encryption keys.
+	KeyRing string
 	// Logger is told what the replica logs. By default nobody is.
 	Logger *slog.Logger
 	// Telemetry counts and traces what the replica does. By default it counts, and
@@ -114,9 +120,9 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 		o.Settings(&settings)
 	}
 	r.Server, err = api.Open(ctx, api.Parts{
-		Settings: settings, Log: log, Reader: reader, Local: r.Local, KeyRing: keyRing(t), AdminKey: secret.New(AdminKey),
+		Settings: settings, Log: log, Reader: reader, Local: r.Local, KeyRing: keyRing(t, o.KeyRing), AdminKey: secret.New(AdminKey),
 		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
-		Newest: keeper.Newest, Telemetry: o.Telemetry, AccessLog: o.AccessLog,
+		Newest: keeper.Newest, Telemetry: o.Telemetry, AccessLog: o.AccessLog, KeyPolicy: o.KeyPolicy,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -197,10 +203,10 @@ func (r *Replica) Seed(t testing.TB) {
 	}
 }
 
-// keyRing is the same for all replicas of a test.
-func keyRing(t testing.TB) *secret.Ring {
+// keyRing is the same for all replicas of a test that does not say otherwise.
+func keyRing(t testing.TB, lines string) *secret.Ring {
 	t.Helper()
-	ring, err := secret.ParseRing(secret.New(KeyRing))
+	ring, err := secret.ParseRing(secret.New(cmp.Or(lines, KeyRing)))
 	if err != nil {
 		t.Fatal(err)
 	}

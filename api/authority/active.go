@@ -41,7 +41,7 @@ func (a *Authority) requireFresh(ctx context.Context, links []rules.Link) error 
 // memory; requireFresh comes first.
 func (a *Authority) stand(ctx context.Context, links []rules.Link) (bool, error) {
 	for _, l := range links {
-		if a.Feed.TokenRevoked(l.JTI) || !l.Grant.IsZero() && a.Feed.GrantRevoked(l.Grant) {
+		if l.JTI != "" && a.tokenLost(l.Partition, l.IssuedAt) || a.Feed.TokenRevoked(l.JTI) || !l.Grant.IsZero() && a.Feed.GrantRevoked(l.Grant) {
 			return false, nil
 		}
 		client, user, err := a.holder(ctx, l.Client, l.User)

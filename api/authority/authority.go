@@ -137,6 +137,9 @@ func (c Caller) meta(actor string) events.Meta {
 
 const adminActor = "admin"
 
+// AdminMeta is what an event of an administrator's call has beside its fact.
+func (c Caller) AdminMeta() events.Meta { return c.meta(adminActor) }
+
 func userActor(id string) string { return "user:" + id }
 
 func clientActor(id string) string { return "client:" + id }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"slices"
 
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events"
@@ -43,6 +44,7 @@ func (a *Authority) standingGrant(ctx context.Context, id events.GrantID) (g fol
 		if g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, g.Seq); err != nil {
 			return g, false, unavailable("catch up with the grant", err)
 		}
+		g = a.afterLosses(g)
 		stands = rules.GrantInForce(g, c, u, now)
 	}
 	return g, stands, nil
@@ -64,11 +66,11 @@ func (a *Authority) FreshEverywhere(ctx context.Context) error {
 func (a *Authority) someGrant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
 	g, err := a.Reader.Grant(ctx, id)
 	if err != nil || g.Exists() {
-		return g, wrapUnavailable("read the grant", err)
+		return a.afterLosses(g), wrapUnavailable("read the grant", err)
 	}
 	g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(id), g, 0)
 	if err == nil && g.Exists() {
-		return g, nil
+		return a.afterLosses(g), nil
 	}
 	head, headErr := a.Log.Head(ctx, a.Log.Realm().PartitionStream(id.Partition()))
 	if headErr == nil && head.First > 1 {
@@ -101,6 +103,9 @@ type TokenIndex struct {
 // made from. The log is asked only for those that may have ended with something
 // that the index does not have.
 func (a *Authority) TokenStands(ctx context.Context, t TokenIndex) (bool, error) {
+	if slices.ContainsFunc(a.Feed.Restorations(t.Partition), func(x fold.Restoration) bool { return x.Ends(t.Seq) }) {
+		return false, nil
+	}
 	if a.Feed.Now(t.Partition).Unix() >= t.Expires || a.Feed.TokenRevoked(t.JTI) || !t.Root.IsZero() && a.Feed.GrantRevoked(t.Root) {
 		return false, nil
 	}
@@ -122,10 +127,12 @@ func (a *Authority) TokenStands(ctx context.Context, t TokenIndex) (bool, error)
 func lineOf(p events.Partition, fact events.Fact) []rules.Link {
 	switch f := fact.(type) {
 	case events.AccessTokenIssued:
-		return rules.Lineage(rules.Presented{JTI: f.JTI, Client: f.Client, ClientEpoch: f.ClientEpoch, Partition: p})
+		return rules.Lineage(rules.Presented{
+			JTI: f.JTI, Client: f.Client, ClientEpoch: f.ClientEpoch, Partition: p, IssuedAt: f.IssuedAt,
+		})
 	case events.TokenExchanged:
 		return rules.Lineage(rules.Presented{
-			JTI: f.JTI, Client: f.Client, ClientEpoch: f.ClientEpoch, Partition: p,
+			JTI: f.JTI, Client: f.Client, ClientEpoch: f.ClientEpoch, Partition: p, IssuedAt: f.IssuedAt,
 			Grant: f.Grant, User: cmp.Or(f.User, f.Subject), UserEpoch: f.UserEpoch, Chain: f.Chain,
 		})
 	}

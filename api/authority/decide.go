@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chancery-authority/chancery/api/credential"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
@@ -19,9 +20,13 @@ const maxDecisions = 8
 
 // A grantDecision is one request about one grant.
 type grantDecision struct {
-	id     events.GrantID
-	actor  string
-	caller Caller
+	id events.GrantID
+	// of is the credential that came, and unknown the refusal of one whose event is
+	// known to be lost. Both are zero where none came.
+	of      credential.Claims
+	unknown rules.Reason
+	actor   string
+	caller  Caller
 	// decide is a rule with everything bound but the state and the time.
 	decide func(g fold.Grant, u fold.User, now time.Time) rules.Outcome
 	// render makes the answer of an issuance, signature included. It runs
@@ -42,6 +47,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, e
 	}
 	confirmed, doubted := false, false
 	for range maxDecisions {
+		g = a.afterLosses(g)
 		out, u, err := d.ask(ctx, a, g)
 		if err != nil {
 			return nil, err
@@ -58,7 +64,7 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, e
 		}
 		if !again {
 			if out.Refusal != nil {
-				return nil, a.refuse(ctx, d.id, out.Refusal.About(d.id, g.User))
+				return nil, d.refuse(ctx, a, out.Refusal.About(d.id, g.User))
 			}
 			if repeats(out) {
 				a.Telemetry.Repeated()
@@ -156,11 +162,14 @@ func (d grantDecision) confirmLast(ctx context.Context, a *Authority, g fold.Gra
 }
 
 // refuse gives a refusal, but for one that a token's MAC contradicts.
-func (a *Authority) refuse(ctx context.Context, id events.GrantID, refusal *rules.Refusal) error {
-	if refusal.Reason == rules.BehindTheToken {
-		return a.alarmBehind(ctx, id, refusal)
+func (d grantDecision) refuse(ctx context.Context, a *Authority, refusal *rules.Refusal) error {
+	switch {
+	case refusal.Reason != rules.BehindTheToken:
+		return refusal
+	case a.credentialLost(d.of):
+		return lost(d.of, d.unknown).About(d.id, refusal.User)
 	}
-	return refusal
+	return a.alarmBehind(ctx, d.id, refusal)
 }
 
 // alarmBehind answers a token whose MAC proves an event that the log does not

@@ -348,7 +348,7 @@ func (a *Authority) PollDevice(ctx context.Context, r TokenRequest, deviceCode s
 			return nil, refusal.About(claims.Grant, found.User)
 		}
 	}
-	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
+	return a.issueFromGrant(ctx, claims, rules.InvalidDeviceCode, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RedeemDeviceCode(g, rules.DeviceExchange{
 			CodeExchange: rules.CodeExchange{
 				Holder: h, Scope: r.Scope, Audience: r.Audience,

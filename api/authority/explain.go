@@ -120,6 +120,9 @@ func (a *Authority) Explain(ctx context.Context, q Inquiry) (Explanation, error)
 	if errors.Is(err, errNotOurs) {
 		return Explanation{Reason: rules.WhyNotOurs}, nil
 	}
+	if errors.Is(err, errLost) {
+		return Explanation{Reason: rules.WhyLogRestored}, nil
+	}
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -166,11 +169,17 @@ func told(v rules.Verdict) Explanation {
 // errNotOurs is of a text that does not verify.
 var errNotOurs = errors.New("not a token of ours")
 
+// errLost is of a token whose event the log has lost, which was accepted.
+var errLost = errors.New("lost with the log")
+
 // A subject is what was found of what is asked about.
 type subject struct {
 	rules.Explained
 	partition events.Partition
 	facts     TokenFacts
+	// mac is the key of the code, or of the refresh token of the generation that was
+	// asked for.
+	mac uint8
 }
 
 func (p *past) find(ctx context.Context, q Inquiry) (subject, error) {
@@ -213,6 +222,8 @@ func (p *past) findToken(ctx context.Context, text string) (subject, error) {
 		return s, err
 	case !ok && dropped: // whoever has got hold of a dropped key signs what they want
 		return s, errNotOurs
+	case !ok && p.a.tokenLost(claims.Partition, claims.IssuedAt):
+		return s, errLost
 	case !ok:
 		return s, p.a.alarmBehind(ctx, claims.Grant, behindTheToken("no issuance of the token"))
 	}
@@ -235,7 +246,12 @@ func (p *past) findCredential(ctx context.Context, kind credential.Kind, text st
 		return subject{}, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Grant.Partition()))
 	}
 	s, ok, err := p.findGrant(ctx, kinds[kind], claims.Grant, claims.Generation)
-	if err == nil && !ok {
+	switch {
+	case err == nil && ok && s.mac != 0 && s.mac != claims.MACKey:
+		err = errLost
+	case err == nil && !ok && p.a.credentialLost(claims):
+		err = errLost
+	case err == nil && !ok:
 		err = p.a.alarmBehind(ctx, claims.Grant, behindTheToken("no event of the token's generation"))
 	}
 	s.facts.Expires = claims.Expires
@@ -291,8 +307,11 @@ func (p *past) findGrant(ctx context.Context, kind rules.TokenKind, id events.Gr
 		Client: g.Client, ClientEpoch: g.ClientEpoch, User: g.User, UserEpoch: g.UserEpoch,
 	}}}
 	s.facts.Generation, s.facts.IssuedAt = generation, g.OpenedAt.Unix()
+	if g.Code != nil {
+		s.mac = g.Code.MACKey
+	}
 	if generation > 0 {
-		s.facts.IssuedAt = issued.IssuedAt
+		s.facts.IssuedAt, s.mac = issued.IssuedAt, issued.MACKey
 	}
 	return s, true, nil
 }

@@ -252,6 +252,7 @@ func (p *past) history(ctx context.Context, s subject) ([]rules.Dated, error) {
 	if s.KID != "" {
 		subjects[realm.KeySubject(s.KID)] = true
 	}
+	subjects[realm.RestoredSubject()] = true
 	for one := range subjects {
 		happened, err := p.ofRegistry(ctx, one)
 		if err != nil {

@@ -29,6 +29,7 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 		}
 		return a.introspectRefreshToken(ctx, c, token)
 	}
+	keys := a.Keys.Verifier()
 	claims, err := a.verify(token)
 	if err != nil {
 		return nil, doubt(err)
@@ -39,6 +40,9 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 	active, err := a.active(ctx, claims)
 	if err != nil || !active {
 		return nil, err
+	}
+	if err := a.verifiedBy(keys, token); err != nil {
+		return nil, doubt(err)
 	}
 	return &Introspection{Claims: claims}, nil
 }
@@ -75,7 +79,7 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	}
 	g, err := a.Grant(ctx, claims.Grant)
 	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == rules.NotFound {
-		return nil, a.alarmBehind(ctx, claims.Grant, refusal)
+		return nil, a.inactiveIfLost(ctx, claims, refusal)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("introspect refresh token: %w", err)
@@ -97,9 +101,9 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 		return nil, nil
 	}
 	holder := rules.Holder{Client: owner, User: user, Policy: a.policy(owner)}
-	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, a.Feed.Now(claims.Grant.Partition()))
+	active, refusal := rules.RefreshTokenActive(g, holder, claims.Generation, claims.MACKey, a.Feed.Now(claims.Grant.Partition()))
 	if refusal != nil && refusal.Overturnable {
-		return nil, a.alarmBehind(ctx, claims.Grant, refusal)
+		return nil, a.inactiveIfLost(ctx, claims, refusal)
 	}
 	if !active {
 		return nil, nil
@@ -108,4 +112,13 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 		Issuer: a.Issuer, Subject: g.Subject(), ClientID: g.Client, Scope: g.Scope, Grant: g.ID,
 		IssuedAt: g.IssuedAt.Unix(), Expires: claims.Expires, AuthTime: g.AuthTime,
 	}}, nil
+}
+
+// inactiveIfLost alarms of a token that is ahead of the log, unless it is known that
+// its event was lost: then nil.
+func (a *Authority) inactiveIfLost(ctx context.Context, claims credential.Claims, refusal *rules.Refusal) error {
+	if a.credentialLost(claims) {
+		return nil
+	}
+	return a.alarmBehind(ctx, claims.Grant, refusal)
 }

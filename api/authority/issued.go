@@ -106,6 +106,7 @@ type presented struct {
 // answer is the same (RFC 8693 §2.2.2); only the log tells.
 func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) {
 	var all []rules.Link
+	keys := a.Keys.Verifier()
 	for i, t := range tokens {
 		if tokens[i].claims, err = a.verify(t.text); err != nil {
 			return badCredential(err, t.reason, t.parameter, events.GrantID{})
@@ -116,6 +117,9 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 		return err
 	}
 	for _, t := range tokens {
+		if err := a.verifiedBy(keys, t.text); err != nil {
+			return badCredential(err, t.reason, t.parameter, events.GrantID{})
+		}
 		switch active, err := a.stand(ctx, lineage(t.claims)); {
 		case err != nil:
 			return err
@@ -143,7 +147,7 @@ func (t presented) seen() rules.Presented {
 	return rules.Presented{
 		JTI: c.JTI, Client: c.ClientID, ClientEpoch: c.ClientEpoch, Subject: c.Subject, User: c.User, UserEpoch: c.UserEpoch,
 		Scope: c.Scope, Audience: c.Audience, Expires: c.Expires, Partition: c.Partition, Grant: c.Grant,
-		Act: c.Act, MayAct: c.MayAct, Chain: c.Chain,
+		Act: c.Act, MayAct: c.MayAct, Chain: c.Chain, IssuedAt: c.IssuedAt,
 	}
 }
 

@@ -38,12 +38,14 @@ func (a *Authority) revokeCredential(ctx context.Context, c fold.Client, kind cr
 		return doubt(err) // RFC 7009 §2.2: an invalid token is no error
 	}
 	d := grantDecision{
-		id: claims.Grant, actor: clientActor(c.ID), caller: caller,
+		id: claims.Grant, of: claims, unknown: rules.InvalidRefreshToken, actor: clientActor(c.ID), caller: caller,
 		decide: func(g fold.Grant, _ fold.User, now time.Time) rules.Outcome {
 			return rules.RevokeRefreshToken(g, c, claims.Generation, now)
 		},
 	}
-	_, err = d.run(ctx, a)
+	if _, err = d.run(ctx, a); isRefusal(err, rules.InvalidRefreshToken) {
+		return nil // lost with the log, and so as invalid
+	}
 	return err
 }
 
@@ -77,7 +79,7 @@ func (a *Authority) Grant(ctx context.Context, id events.GrantID) (fold.Grant, e
 	if !g.Exists() {
 		return g, &rules.Refusal{Reason: rules.NotFound, Parameter: "grant"}
 	}
-	return g, nil
+	return a.afterLosses(g), nil
 }
 
 // RevokeGrant ends a grant for an administrator.
@@ -113,6 +115,16 @@ func (a *Authority) verify(token string) (jose.Claims, error) {
 	}
 	err = a.findUser(&claims)
 	return claims, err
+}
+
+// verifiedBy verifies a token again that was verified with some keys, if they are
+// not those of now: what was waited for in between may have dropped one.
+func (a *Authority) verifiedBy(keys *jose.Verifier, token string) error {
+	if a.Keys.Verifier() == keys {
+		return nil
+	}
+	_, err := a.verify(token)
+	return err
 }
 
 // doubt is nil for a token that is bad, and err for one that may not be.

@@ -64,7 +64,11 @@ func (a *Authority) Session(ctx context.Context, text string) (*Authentication, 
 	if err != nil {
 		return nil, badCredential(err, NoSession, "", events.GrantID{})
 	}
-	return a.SessionByID(ctx, claims.Grant)
+	auth, err := a.SessionByID(ctx, claims.Grant)
+	if err == nil && auth.Session.MACKey != claims.MACKey {
+		return nil, &rules.Refusal{Reason: NoSession, Detail: "of an opening that the log has lost"}
+	}
+	return auth, err
 }
 
 // SessionByID is who a session stands for now. The refusal is NoSession.
@@ -96,7 +100,7 @@ func (a *Authority) SessionByID(ctx context.Context, id events.SessionID) (*Auth
 	if err != nil {
 		return nil, err
 	}
-	if a.Feed.SessionEnded(id) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
+	if a.Feed.SessionEnded(id) || a.sessionLost(s) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
 		return nil, &rules.Refusal{Reason: NoSession, Detail: "ended"}
 	}
 	return &Authentication{User: u, Session: s}, nil
@@ -141,7 +145,7 @@ func (a *Authority) EndSessionOf(ctx context.Context, u fold.User, id events.Ses
 	if err != nil {
 		return unavailable("read the session", err)
 	}
-	if s.User != u.ID || a.Feed.SessionEnded(id) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
+	if s.User != u.ID || a.Feed.SessionEnded(id) || a.sessionLost(s) || !rules.SessionInForce(s, u, a.Feed.Now(id.Partition())) {
 		return &rules.Refusal{Reason: NoSession, Detail: "not one of the user's"}
 	}
 	return a.EndSession(ctx, &Authentication{User: u, Session: s}, reason, caller)

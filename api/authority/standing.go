@@ -65,7 +65,7 @@ func (a *Authority) TokenStanding(ctx context.Context, p events.Partition, fact 
 	default:
 		i, _ := IssuanceOf(fact)
 		expires = i.Expires
-		line = []rules.Link{{JTI: i.JTI, Partition: p, Grant: g.ID, IssuedTo: issuedTo(g)}}
+		line = []rules.Link{{JTI: i.JTI, Partition: p, Grant: g.ID, IssuedAt: i.IssuedAt, IssuedTo: issuedTo(g)}}
 	}
 	if a.Feed.Now(p).Unix() >= expires {
 		return Standing{Expired: true}, nil
@@ -105,6 +105,9 @@ func issuedTo(g fold.Grant) rules.IssuedTo {
 
 // endedBy says what ended one token of a line, or nothing.
 func (a *Authority) endedBy(ctx context.Context, l rules.Link) (string, error) {
+	if l.JTI != "" && a.tokenLost(l.Partition, l.IssuedAt) {
+		return endedRestored, nil
+	}
 	if l.JTI != "" && a.Feed.TokenRevoked(l.JTI) {
 		return endedToken, nil
 	}

@@ -48,9 +48,9 @@ func (a *Authority) RedeemCode(ctx context.Context, r TokenRequest, code, redire
 	if err != nil {
 		return nil, badCredential(err, rules.InvalidCode, "code", claims.Grant)
 	}
-	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
+	return a.issueFromGrant(ctx, claims, rules.InvalidCode, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RedeemCode(g, rules.CodeExchange{
-			Holder: h, RedirectURI: redirectURI, Verifier: verifier, Scope: r.Scope, Audience: r.Audience,
+			Holder: h, MACKey: claims.MACKey, RedirectURI: redirectURI, Verifier: verifier, Scope: r.Scope, Audience: r.Audience,
 			Origin: a.origin(claims.Grant, r.Caller), Issuer: a.Issuer, Now: now,
 		}, m)
 	})
@@ -62,9 +62,9 @@ func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken st
 	if err != nil {
 		return nil, badCredential(err, rules.InvalidRefreshToken, "refresh_token", claims.Grant)
 	}
-	return a.issueFromGrant(ctx, claims.Grant, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
+	return a.issueFromGrant(ctx, claims, rules.InvalidRefreshToken, r, func(g fold.Grant, h rules.Holder, now time.Time, m rules.Minting) rules.Outcome {
 		return rules.RefreshToken(g, rules.Refresh{
-			Holder: h, Generation: claims.Generation, Scope: r.Scope, Audience: r.Audience,
+			Holder: h, Generation: claims.Generation, MACKey: claims.MACKey, Scope: r.Scope, Audience: r.Audience,
 			Origin:     a.origin(claims.Grant, r.Caller),
 			SameOrigin: a.Addresses.Matches(g.Current.Origin, claims.Grant.String(), r.Caller.Address),
 			Issuer:     a.Issuer, Now: now,
@@ -72,9 +72,10 @@ func (a *Authority) Refresh(ctx context.Context, r TokenRequest, refreshToken st
 	})
 }
 
-// issueFromGrant runs the decision of a rule about a grant for its client.
+// issueFromGrant runs the decision of a rule about a grant for its client, which
+// came with a credential. Unknown refuses one that was lost.
 func (a *Authority) issueFromGrant(
-	ctx context.Context, id events.GrantID, r TokenRequest,
+	ctx context.Context, of credential.Claims, unknown rules.Reason, r TokenRequest,
 	rule func(fold.Grant, rules.Holder, time.Time, rules.Minting) rules.Outcome,
 ) (*Tokens, error) {
 	m, err := a.minting(r.Client, r.LoginClaims)
@@ -82,10 +83,12 @@ func (a *Authority) issueFromGrant(
 		return nil, err
 	}
 	d := grantDecision{
-		id:     id,
-		actor:  clientActor(r.Client.ID),
-		caller: r.Caller,
-		render: a.render,
+		id:      of.Grant,
+		of:      of,
+		unknown: unknown,
+		actor:   clientActor(r.Client.ID),
+		caller:  r.Caller,
+		render:  a.render,
 		decide: func(g fold.Grant, u fold.User, now time.Time) rules.Outcome {
 			h := rules.Holder{Client: r.Client, User: u, Policy: a.policy(r.Client)}
 			return rule(g, h, now, m)

@@ -32,6 +32,10 @@ type Settings struct {
 	SessionLifetime     time.Duration `default:"24h" reload:"" help:"How long a person stays signed in at a browser, at most 2160h."`
 	FreshnessBound      time.Duration `default:"1s" help:"How old what a replica knows of revocations may be before it answers 503 rather than accept."`
 
+	KeyRotateEvery    time.Duration `default:"2160h" help:"How long a signing key is in use before a new one takes its place, 1h at least; 0 is until told."`
+	MACKeyRotateEvery time.Duration `name:"mac-key-rotate-every" default:"2160h" help:"The same of the MAC key, which authenticates codes, refresh tokens and sessions: 168h at least, because there can be 255 of them ever."`
+	KeyAnnounceFor    time.Duration `default:"24h" help:"How long a new key is published before it is used: longer than anybody keeps a JWK Set."`
+
 	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" reload:"" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
 	ClientLimit         limit.Rate `default:"0" placeholder:"RATE" reload:"" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
 	RegistrationLimit   limit.Rate `default:"60/m:100" placeholder:"RATE" reload:"" help:"Registrations of users from one address; 0 is no limit."`
@@ -61,6 +65,13 @@ const (
 	MaxSessionLifetime = 90 * 24 * time.Hour
 	// MinFreshnessBound leaves time for one append to be read back.
 	MinFreshnessBound = 100 * time.Millisecond
+	// MinKeyRotation and MinMACKeyRotation are the shortest uses of a key. The ids of
+	// MAC keys last for more than four years of these.
+	MinKeyRotation    = time.Hour
+	MinMACKeyRotation = 7 * 24 * time.Hour
+	// MinKeyAnnouncement and MaxKeyAnnouncement bound how long a new key waits.
+	MinKeyAnnouncement = time.Minute
+	MaxKeyAnnouncement = 30 * 24 * time.Hour
 	// MaxFreshnessBound keeps a revocation from taking longer than a person
 	// waits.
 	MaxFreshnessBound = time.Minute
@@ -79,6 +90,10 @@ func Default() Settings {
 		RetryWindow:         p.RetryWindow,
 		SessionLifetime:     p.Session,
 		FreshnessBound:      time.Second,
+
+		KeyRotateEvery:    90 * 24 * time.Hour,
+		MACKeyRotateEvery: 90 * 24 * time.Hour,
+		KeyAnnounceFor:    24 * time.Hour,
 
 		Registration: true,
 
@@ -125,6 +140,9 @@ func (s Settings) Check() error {
 		within("retry-window", s.RetryWindow, 0, MaxRetryWindow),
 		within("session-lifetime", s.SessionLifetime, time.Second, MaxSessionLifetime),
 		within("freshness-bound", s.FreshnessBound, MinFreshnessBound, MaxFreshnessBound),
+		within("key-announce-for", s.KeyAnnounceFor, max(MinKeyAnnouncement, 3*s.FreshnessBound), MaxKeyAnnouncement),
+		named("key-rotate-every", validateRotation(s.KeyRotateEvery, MinKeyRotation, s.KeyAnnounceFor)),
+		named("mac-key-rotate-every", validateRotation(s.MACKeyRotateEvery, MinMACKeyRotation, s.KeyAnnounceFor)),
 	)
 }
 
@@ -145,6 +163,18 @@ func within(flag string, d, least, most time.Duration) error {
 func validateIdle(idle, absolute time.Duration) error {
 	if idle > absolute {
 		return fmt.Errorf("%s is longer than refresh-absolute, %s", idle, absolute)
+	}
+	return nil
+}
+
+func validateRotation(every, least, announced time.Duration) error {
+	switch {
+	case every == 0:
+		return nil
+	case every < least:
+		return fmt.Errorf("%s is less than %s", every, least)
+	case every < announced:
+		return fmt.Errorf("%s is shorter than key-announce-for, %s", every, announced)
 	}
 	return nil
 }

@@ -308,7 +308,7 @@ func TestLeftoversAreNotAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost, err := (&Manager{vault: v}).claim(t.Context(), jose.ES256, 1)
+	_, lost, err := (&Manager{vault: v}).claim(t.Context(), signingFamily(jose.ES256), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestLeftoversAreNotAdopted(t *testing.T) {
 	if _, id := m.MAC(); id != 2 || len(r.states()) != 2 {
 		t.Errorf("MAC key %d renders, %d keys, want a second one and 2", id, len(r.states()))
 	}
-	if _, err := m.SignerByID(string(lost.value)); err == nil {
+	if _, err := m.SignerByID(lost); err == nil {
 		t.Error("the lost signing key signs")
 	}
 }

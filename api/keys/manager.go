@@ -24,7 +24,8 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// Config says whose keys to keep. All fields are required but Now and Logger.
+// Config says whose keys to keep. All fields are required but Restored, Now and Logger;
+// Policy and LogTime are for who tends keys or changes them.
 type Config struct {
 	Log  *eventlog.Log
 	Ring *secret.Ring
@@ -37,8 +38,20 @@ type Config struct {
 	Keys func() []fold.Key
 	// Wait returns when Keys shows what is at a sequence of the registry.
 	Wait func(ctx context.Context, seq uint64) error
+	// Restored is when a loss of the log was accepted last, by the log's time, zero if
+	// none was. It may be nil where none can have been.
+	Restored func() time.Time
 	// NewID makes event ids.
 	NewID func() string
+	// Settle is how long a new key is announced at least before it makes anything:
+	// after it, no replica that still answers is without the key. Twice the bound
+	// of the feed's freshness does.
+	Settle time.Duration
+	// Policy is when keys take their steps, at present.
+	Policy func() Policy
+	// LogTime is the log's time, by which the steps are due. With it Keys is proved
+	// fresh.
+	LogTime func(ctx context.Context) (time.Time, error)
 	// Now is time.Now if nil.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -89,7 +102,9 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 func (m *Manager) Reload(ctx context.Context) error {
 	m.reloading.Lock()
 	defer m.reloading.Unlock()
-	s, err := m.load(ctx, m.cfg.Keys())
+	states := m.cfg.Keys()
+	m.takeOver(states)
+	s, err := m.load(ctx, states)
 	m.set.Store(s)
 	if err != nil {
 		return fmt.Errorf("loading the realm's keys: %w", err)
@@ -164,6 +179,23 @@ func (m *Manager) PublicKeys() []jose.PublicKey { return m.set.Load().public }
 
 // JWKS is the JWK Set of PublicKeys (RFC 7517 §5). It is not to be changed.
 func (m *Manager) JWKS() []byte { return m.set.Load().jwks }
+
+// takeOver takes over the states of the keys that are there already, so that what
+// was dropped does not last until the private part of another has been read.
+func (m *Manager) takeOver(states []fold.Key) {
+	old := m.set.Load()
+	var keys []key
+	for _, state := range states {
+		if k, ok := old.keys[state.ID]; ok {
+			k.Key = state
+			keys = append(keys, k)
+		}
+	}
+	if s, err := newSet(m.cfg.Issuer, m.cfg.Algs, keys); err == nil {
+		s.err = old.err
+		m.set.Store(s)
+	}
+}
 
 // load makes a set of the given states. The set is usable also with an error.
 func (m *Manager) load(ctx context.Context, states []fold.Key) (*set, error) {

@@ -47,7 +47,7 @@ func newSet(issuer string, algs []jose.Alg, keys []key) (*set, error) {
 		active := k.State == fold.KeyActive
 		if k.Use == events.KeyUseMAC {
 			macs[k.MACKey] = k.mac
-			if active && s.mac == 0 {
+			if active && !k.Closed && s.mac == 0 {
 				s.mac = k.MACKey
 			}
 			continue

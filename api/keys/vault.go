@@ -14,8 +14,11 @@ import (
 
 	"github.com/chancery-authority/chancery/api/credential"
 	"github.com/chancery-authority/chancery/api/jose"
+	"github.com/chancery-authority/chancery/api/reseal"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/projector/fold"
 )
 
 // bucketName is the bucket of private parts. Its records are:
@@ -26,7 +29,8 @@ import (
 //	claim.<alg>.<n>    the kid of the n-th key made for alg
 //	pairwise           a sealed key that pairwise subjects are derived with
 //
-// Each is created once and never changed.
+// Each is created once and never changed, but for the key-encryption key that it
+// is sealed with.
 const bucketName = "SECRETS"
 
 const (
@@ -42,6 +46,9 @@ var ErrWrongKey = errors.New("wrong key-encryption key")
 type vault struct {
 	kv     jetstream.KeyValue
 	sealer *secret.Sealer
+	// original says that the bucket is as it was first written: of one that was
+	// encrypted anew the ages of its records tell nothing.
+	original bool
 }
 
 // openVault makes sure that the ring is the realm's before anything is sealed
@@ -61,6 +68,7 @@ func openVault(ctx context.Context, log *eventlog.Log, ring *secret.Ring) (vault
 	if err == nil && string(check.value) != checkText {
 		err = errors.New("the check record is not what it was")
 	}
+	v.original = check.revision == 1
 	return v, err
 }
 
@@ -68,20 +76,31 @@ func openVault(ctx context.Context, log *eventlog.Log, ring *secret.Ring) (vault
 type record struct {
 	value   []byte
 	written time.Time
+	// revision is the record's place in the bucket.
+	revision uint64
 	// mine says that this replica has just written it.
 	mine bool
 }
 
+// createPause is between two tries to create a record that another replica is just
+// creating: the leader refuses it before there is one to read.
+const createPause = 20 * time.Millisecond
+
 // create seals value into a record, or gives the one that is there. Of replicas
 // that create at once, all get the same.
 func (v vault) create(ctx context.Context, name string, value []byte) (record, error) {
-	_, err := v.kv.Create(ctx, name, v.sealer.Seal(value, []byte(name)))
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return record{}, fmt.Errorf("creating record %s: %w", name, err)
+	for {
+		_, err := v.kv.Create(ctx, name, v.sealer.Seal(value, []byte(name)))
+		if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+			return record{}, fmt.Errorf("creating record %s: %w", name, err)
+		}
+		r, err := v.get(ctx, name)
+		if errors.Is(err, jetstream.ErrKeyNotFound) && pause(ctx, createPause) == nil {
+			continue
+		}
+		r.mine = bytes.Equal(r.value, value)
+		return r, err
 	}
-	r, err := v.get(ctx, name)
-	r.mine = bytes.Equal(r.value, value)
-	return r, err
 }
 
 // get opens a record. The error is jetstream.ErrKeyNotFound when there is none.
@@ -94,13 +113,17 @@ func (v vault) get(ctx context.Context, name string) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("opening record %s: %w", name, err)
 	}
-	return record{value: value, written: entry.Created()}, nil
+	return record{value: value, written: entry.Created(), revision: entry.Revision()}, nil
 }
 
 func macRecord(id uint8) string              { return "mac." + strconv.Itoa(int(id)) }
 func signingRecord(kid string) string        { return "sig." + kid }
 func claimRecord(alg jose.Alg, n int) string { return "claim." + string(alg) + "." + strconv.Itoa(n) }
-func macKID(id uint8) string                 { return "mac-" + strconv.Itoa(int(id)) }
+
+// macPrefix begins the kid of a MAC key, before its id.
+const macPrefix = "mac-"
+
+func macKID(id uint8) string { return macPrefix + strconv.Itoa(int(id)) }
 
 func newMAC() []byte {
 	key := make([]byte, credential.KeySize)
@@ -125,4 +148,31 @@ func (v vault) signing(ctx context.Context, kid string, alg jose.Alg) (jose.Sign
 		return jose.SigningKey{}, err
 	}
 	return jose.ParseSigningKey(alg, r.value)
+}
+
+// Store is the bucket of private parts, to be sealed anew.
+func (m *Manager) Store() reseal.Store {
+	return reseal.Store{
+		Name: "keys", Bucket: m.vault.kv,
+		Reseal: func(name string, value []byte) ([]byte, string, error) {
+			return m.vault.sealer.Reseal(value, []byte(name))
+		},
+	}
+}
+
+// SealedBy is the id of the key-encryption key that a key's private part is sealed
+// with, empty where there is none.
+func (m *Manager) SealedBy(ctx context.Context, k fold.Key) (string, error) {
+	name := signingRecord(k.ID)
+	if k.Use == events.KeyUseMAC {
+		name = macRecord(k.MACKey)
+	}
+	entry, err := m.vault.kv.Get(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("reading record %s: %w", name, err)
+	}
+	return secret.SealedBy(entry.Value()), nil
 }

@@ -21,6 +21,8 @@ const (
 // (RFC 6749 §4.1.3).
 type CodeExchange struct {
 	Holder
+	// MACKey is the id of the key that the code was rendered with.
+	MACKey      uint8
 	RedirectURI string
 	// Verifier is the PKCE code_verifier, or empty.
 	Verifier string
@@ -78,6 +80,8 @@ func (x CodeExchange) checkBinding(g fold.Grant) *Refusal {
 	switch {
 	case g.Code == nil || g.Code.Device:
 		return refuse(InvalidCode, "code", "the grant never had a code")
+	case x.MACKey != g.Code.MACKey: // the same request was answered again, after a loss
+		return refuse(InvalidCode, "code", "of an opening that the log has lost")
 	case x.RedirectURI != g.Code.RedirectURI && (g.Code.RedirectGiven || x.RedirectURI != ""):
 		return refuse(InvalidCode, "redirect_uri", "not the one of the authorization request")
 	case !verifierMatches(g.Code.Challenge, x.Verifier):

@@ -29,6 +29,9 @@ const (
 	WhyUserCutOff     Why = "user_cut_off"
 	WhyUserDeleted    Why = "user_deleted"
 	WhyKeyDropped     Why = "key_dropped"
+	// WhyLogRestored is of what was there, or was lost, before a loss of the log was
+	// accepted.
+	WhyLogRestored Why = "log_restored"
 	// WhyNotOurs is of what does not verify.
 	WhyNotOurs Why = "not_ours"
 
@@ -102,7 +105,7 @@ func Explain(x Explained, past []Dated, p Policy, now time.Time) (Verdict, error
 	for _, e := range past {
 		w.pass(e.At)
 		end := w.end()
-		if err := w.known.apply(e.Recorded); err != nil {
+		if err := w.known.apply(e.Stream, e.Recorded); err != nil {
 			return Verdict{}, fmt.Errorf("explain: %w", err)
 		}
 		w.verdict.Steps = append(w.verdict.Steps, Step{e, w.tell(e.Fact, e.Subject, end)})
@@ -247,7 +250,7 @@ func (w *walk) alive(now time.Time) bool {
 	}
 	switch w.Kind {
 	case KindRefreshToken:
-		active, _ := RefreshTokenActive(w.grant(), h, w.Generation, now)
+		active, _ := RefreshTokenActive(w.grant(), h, w.Generation, w.grant().Current.MACKey, now)
 		return active
 	case KindCode:
 		return CodeActive(w.grant(), h, now)
@@ -260,7 +263,7 @@ func (w *walk) accessTokenAlive(now time.Time) bool {
 		return false
 	}
 	for _, l := range w.Lineage {
-		if w.known.revoked[l.JTI] || w.known.grants[l.Grant].Revoked() || !l.InForce(w.known.clients[l.Client], w.known.users[l.User]) {
+		if w.known.lost(l) || w.known.revoked[l.JTI] || w.known.grants[l.Grant].Revoked() || !l.InForce(w.known.clients[l.Client], w.known.users[l.User]) {
 			return false
 		}
 	}

@@ -1,6 +1,9 @@
 package rules
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -15,6 +18,16 @@ type known struct {
 	issued, revoked map[string]bool
 	// clientEnds and userEnds say what last raised the epoch of each.
 	clientEnds, userEnds map[string]Why
+	// losses are those that were accepted, by streams, and stored is where access
+	// tokens were issued.
+	losses map[string][]fold.Restoration
+	stored map[string]place
+}
+
+// A place is a sequence of a stream.
+type place struct {
+	stream string
+	seq    uint64
 }
 
 func newKnown() known {
@@ -22,10 +35,11 @@ func newKnown() known {
 		grants: map[events.GrantID]fold.Grant{}, clients: map[string]fold.Client{}, users: map[string]fold.User{},
 		keys: map[string]fold.Key{}, issued: map[string]bool{}, revoked: map[string]bool{},
 		clientEnds: map[string]Why{}, userEnds: map[string]Why{},
+		losses: map[string][]fold.Restoration{}, stored: map[string]place{},
 	}
 }
 
-func (k known) apply(r events.Recorded) (err error) {
+func (k known) apply(stream string, r events.Recorded) (err error) {
 	id := r.Subject.ID()
 	switch r.Subject.Kind() {
 	case "grant":
@@ -34,7 +48,7 @@ func (k known) apply(r events.Recorded) (err error) {
 			return err
 		}
 		k.grants[grant], err = k.grants[grant].Apply(r)
-		k.issued[k.grants[grant].Current.JTI] = true
+		k.issue(k.grants[grant].Current.JTI, place{stream, r.Seq})
 	case "client":
 		err = k.applyClient(id, r)
 	case "user":
@@ -44,14 +58,50 @@ func (k known) apply(r events.Recorded) (err error) {
 	case "issued":
 		var t fold.AccessToken
 		t, err = fold.IssuedAccessToken(r)
-		k.issued[t.JTI] = true
+		k.issue(t.JTI, place{stream, r.Seq})
 	case "revoked":
 		var v fold.Revocation
 		if v, _, err = fold.Revoked(r); v.JTI != "" {
 			k.revoked[v.JTI] = true
 		}
+	case "restored":
+		err = k.applyRestored(r)
 	}
 	return err
+}
+
+// issue notes an access token. What comes after its event is no issuance of it.
+func (k known) issue(jti string, at place) {
+	if k.issued[jti] = true; k.stored[jti] == (place{}) {
+		k.stored[jti] = at
+	}
+}
+
+// applyRestored ends what an accepted loss ends.
+func (k known) applyRestored(r events.Recorded) error {
+	f, ok := r.Fact.(events.LogRestored)
+	if !ok {
+		return errors.New("no loss that was accepted")
+	}
+	for _, s := range f.Streams {
+		x, _, err := fold.Restored(r, s.Stream)
+		if err != nil {
+			return err
+		}
+		k.losses[s.Stream] = append(k.losses[s.Stream], x)
+		for id, g := range k.grants {
+			if r.Subject.Realm().PartitionStream(id.Partition()) == s.Stream {
+				k.grants[id] = x.Grant(g)
+			}
+		}
+	}
+	return nil
+}
+
+// lost reports whether an accepted loss has ended the token of a link.
+func (k known) lost(l Link) bool {
+	at, ok := k.stored[l.JTI]
+	return ok && l.JTI != "" && slices.ContainsFunc(k.losses[at.stream], func(x fold.Restoration) bool { return x.Ends(at.seq) })
 }
 
 func (k known) applyClient(id string, r events.Recorded) error {
@@ -86,6 +136,8 @@ func (k known) applyUser(id string, r events.Recorded) error {
 // raises the epoch, so no event revives what it ended (IssuedTo.InForce).
 func (k known) ended(l Link) Why {
 	switch {
+	case k.lost(l), k.grants[l.Grant].RevokedReason == events.ReasonLogRestored:
+		return WhyLogRestored
 	case l.JTI != "" && k.revoked[l.JTI]:
 		return WhyRevoked
 	case k.grants[l.Grant].Revoked():

@@ -26,6 +26,8 @@ func (w *walk) tell(f events.Fact, s events.Subject, end time.Time) string {
 		if s.ID() == w.KID {
 			return "the key that signed it was dropped: nothing that it signed verifies any more"
 		}
+	case events.LogRestored:
+		return w.tellRestored()
 	case events.ClientUpdated:
 		if w.issued() && !w.end().Equal(end) {
 			return "the settings of its client changed how long it lives"
@@ -92,6 +94,16 @@ func (w *walk) tellRepeated(f events.RefreshTokenRepeated) string {
 		return "it was answered again, to a retry"
 	case w.Kind == KindRefreshToken && f.Generation == w.Generation+1:
 		return fmt.Sprintf("it came again in time for a retry, and was answered with generation %d again", f.Generation)
+	}
+	return ""
+}
+
+// tellRestored tells of a loss of the log if it has ended something.
+func (w *walk) tellRestored() string {
+	for i, l := range w.Lineage {
+		if w.known.ended(l) == WhyLogRestored {
+			return "a loss of the log was accepted, which ended " + w.the(i, "")
+		}
 	}
 	return ""
 }

@@ -73,11 +73,11 @@ func at(t *testing.T, c fold.Client, generation uint32, issued time.Time) fold.G
 }
 
 func exchange(c fold.Client, now time.Time) rules.CodeExchange {
-	return rules.CodeExchange{Holder: holder(c), RedirectURI: callback, Verifier: verifier, Issuer: issuer, Origin: "here", Now: now}
+	return rules.CodeExchange{Holder: holder(c), MACKey: 1, RedirectURI: callback, Verifier: verifier, Issuer: issuer, Origin: "here", Now: now}
 }
 
 func refresh(c fold.Client, generation uint32, now time.Time) rules.Refresh {
-	return rules.Refresh{Holder: holder(c), Generation: generation, Issuer: issuer, Origin: "here", SameOrigin: true, Now: now}
+	return rules.Refresh{Holder: holder(c), Generation: generation, MACKey: 1, Issuer: issuer, Origin: "here", SameOrigin: true, Now: now}
 }
 
 func applied(t *testing.T, g fold.Grant, out rules.Outcome, stored time.Time) fold.Grant {

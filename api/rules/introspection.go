@@ -17,10 +17,10 @@ func MayIntrospect(c fold.Client, tokenClient string, audience []string) bool {
 	return c.IntrospectAny || c.ID == tokenClient || slices.Contains(audience, c.ID)
 }
 
-// RefreshTokenActive decides whether the refresh token of a generation could
-// be used now. Introspection never changes a grant: an older generation is
+// RefreshTokenActive decides whether the refresh token of a generation, rendered
+// with a MAC key, could be used now. Introspection never changes a grant: an older generation is
 // inactive, not reuse. The refusal is one that a newer event may overturn.
-func RefreshTokenActive(g fold.Grant, h Holder, generation uint32, now time.Time) (bool, *Refusal) {
+func RefreshTokenActive(g fold.Grant, h Holder, generation uint32, macKey uint8, now time.Time) (bool, *Refusal) {
 	if refusal := h.check(g, InvalidRefreshToken, now); refusal != nil {
 		return false, refusal
 	}
@@ -28,7 +28,8 @@ func RefreshTokenActive(g fold.Grant, h Holder, generation uint32, now time.Time
 		return false, behind("the token is of a generation the grant has not reached")
 	}
 	idle := now.Before(g.IssuedAt.Add(h.Policy.RefreshIdle))
-	return generation == g.Current.Generation && g.Current.HasRefresh() && idle, nil
+	current := generation == g.Current.Generation && g.Current.HasRefresh() && macKey == g.Current.MACKey
+	return current && idle, nil
 }
 
 // CodeActive decides whether the code of a grant could be redeemed now, by who

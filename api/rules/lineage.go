@@ -11,6 +11,9 @@ type Link struct {
 	Grant events.GrantID
 	// Actor says that it is the actor token of an exchange.
 	Actor bool
+	// IssuedAt is when the token itself was issued, in Unix seconds, and so all that
+	// it was made from was by then. It is 0 where JTI is empty.
+	IssuedAt int64
 	IssuedTo
 }
 
@@ -18,7 +21,7 @@ type Link struct {
 // itself first.
 func Lineage(p Presented) []Link {
 	own := Link{
-		JTI: p.JTI, Partition: p.Partition, Grant: p.Grant,
+		JTI: p.JTI, Partition: p.Partition, Grant: p.Grant, IssuedAt: p.IssuedAt,
 		IssuedTo: IssuedTo{Client: p.Client, ClientEpoch: p.ClientEpoch},
 	}
 	if !p.Grant.IsZero() {

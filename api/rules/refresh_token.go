@@ -11,12 +11,19 @@ import (
 // without revoking: the replicas' clocks are not one clock.
 const reuseSlack = 2 * time.Second
 
+// lostGeneration is told of a token that was rendered with another key than the one
+// that the log has of its generation: its own event was lost, and the generation was
+// issued once more since.
+const lostGeneration = "of a generation that the log has lost"
+
 // A Refresh is a token request with a refresh token whose MAC was verified
 // (RFC 6749 §6).
 type Refresh struct {
 	Holder
-	// Generation is the one that the token names.
+	// Generation is the one that the token names, and MACKey the id of the key that
+	// it was rendered with.
 	Generation uint32
+	MACKey     uint8
 	Scope      []string
 	Audience   []string
 	// Origin is the keyed hash of the address that asks, and SameOrigin says
@@ -39,6 +46,8 @@ func RefreshToken(g fold.Grant, x Refresh, m Minting) Outcome {
 	switch {
 	case x.Generation > current, !g.Current.HasRefresh():
 		return refused(behind("the token is of a generation the grant has not reached"))
+	case x.Generation == current && x.MACKey != g.Current.MACKey, x.Generation+1 == current && x.MACKey != g.PreviousMACKey:
+		return refused(refuse(InvalidRefreshToken, "", lostGeneration))
 	case x.Generation == current:
 		return rotate(g, x, m)
 	case x.Generation+1 == current:

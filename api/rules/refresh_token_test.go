@@ -231,3 +231,30 @@ func TestOneSuccessor(t *testing.T) {
 		}
 	})
 }
+
+// TestLostGeneration has tokens of generations that were lost with the log and issued
+// once more since, under another key. They give nothing, and end nothing.
+func TestLostGeneration(t *testing.T) {
+	now := t0.Add(time.Hour)
+	restored := rules.Minting{JTI: "new", KID: "kid", MACKey: 2}
+	g := at(t, web(), 1, t0.Add(time.Minute))
+	g = applied(t, g, rules.RefreshToken(g, refresh(web(), 1, now), restored), now)
+	lost := refresh(web(), 2, now.Add(time.Second))
+	want(t, rules.RefreshToken(g, lost, restored), "", rules.InvalidRefreshToken)
+	issued := lost
+	issued.MACKey = 2
+	if active, refusal := rules.RefreshTokenActive(g, issued.Holder, 2, 2, now); !active || refusal != nil {
+		t.Errorf("the one that was issued is not active: %v", refusal)
+	}
+	if active, refusal := rules.RefreshTokenActive(g, lost.Holder, 2, 1, now); active || refusal != nil {
+		t.Errorf("the one that was lost is active, or %v", refusal)
+	}
+	retry := refresh(web(), 1, now.Add(time.Second)) // which the log has
+	want(t, rules.RefreshToken(g, retry, restored), "refresh_token.repeated.v1", "")
+	g = applied(t, g, rules.RefreshToken(g, issued, restored), now.Add(time.Second))
+	want(t, rules.RefreshToken(g, lost, restored), "", rules.InvalidRefreshToken) // not a retry of the one before
+	want(t, rules.RefreshToken(g, issued, restored), "refresh_token.repeated.v1", "")
+	code := exchange(web(), t0.Add(time.Second))
+	code.MACKey = 2
+	want(t, rules.RedeemCode(opened(t, web(), "read"), code, mint()), "", rules.InvalidCode)
+}

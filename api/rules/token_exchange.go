@@ -24,7 +24,8 @@ type Presented struct {
 	UserEpoch uint64
 	Scope     []string
 	Audience  []string
-	// Expires is in Unix seconds.
+	// IssuedAt and Expires are in Unix seconds.
+	IssuedAt  int64
 	Expires   int64
 	Partition events.Partition
 	// Grant is zero for a token that comes from client credentials.

@@ -52,10 +52,33 @@ func (s *Sealer) Seal(plaintext, context []byte) []byte {
 	return aead.Seal(append(b, nonce...), nonce, plaintext, ad)
 }
 
+// SealedBy is the id of the key that something was sealed with, empty for what is
+// not sealed.
+func SealedBy(sealed []byte) string {
+	if len(sealed) < 2 || sealed[0] != sealFormat || len(sealed) < 2+int(sealed[1]) {
+		return ""
+	}
+	return string(sealed[2 : 2+int(sealed[1])])
+}
+
+// Reseal is what was sealed for the same context, sealed with the active key, and
+// the id of the key that it was sealed with before. What is sealed with the active
+// key stays as it is.
+func (s *Sealer) Reseal(sealed, context []byte) (anew []byte, by string, err error) {
+	if by = SealedBy(sealed); by == s.active {
+		return sealed, by, nil
+	}
+	plaintext, err := s.Open(sealed, context)
+	if err != nil {
+		return nil, by, err
+	}
+	return s.Seal(plaintext, context), by, nil
+}
+
 // Open decrypts what Seal gave for the same context. The error is ErrUnknownKey
 // or ErrSealed, with the key's id.
 func (s *Sealer) Open(sealed, context []byte) ([]byte, error) {
-	if len(sealed) < 2 || sealed[0] != sealFormat || len(sealed) < 2+int(sealed[1]) {
+	if SealedBy(sealed) == "" {
 		return nil, fmt.Errorf("%w: unknown format", ErrSealed)
 	}
 	header := sealed[:2+int(sealed[1])]

@@ -17,14 +17,19 @@ type cli struct {
 	API       apiCmd       `cmd:"" name:"api" group:"run" help:"Run a stateless API replica that asks projectors."`
 	Projector projectorCmd `cmd:"" group:"run" help:"Run a projector that serves reads to API replicas."`
 
-	Client clientCmd `cmd:"" group:"administer" help:"Register and manage clients."`
-	User   userCmd   `cmd:"" group:"administer" help:"Register and manage users."`
-	Grant  grantCmd  `cmd:"" group:"administer" help:"Look at grants and revoke them."`
-	Token  tokenCmd  `cmd:"" group:"administer" help:"Say whether a token was active, and why."`
-	Audit  auditCmd  `cmd:"" group:"administer" help:"Find, follow and export what happened."`
-	Replay replayCmd `cmd:"" group:"administer" help:"Fold the log again, up to a moment of the past."`
-	Revoke revokeCmd `cmd:"" group:"administer" help:"End what was issued: to a client, a user or an address, by a key, in a time."`
+	Client  clientCmd  `cmd:"" group:"administer" help:"Register and manage clients."`
+	User    userCmd    `cmd:"" group:"administer" help:"Register and manage users."`
+	Grant   grantCmd   `cmd:"" group:"administer" help:"Look at grants and revoke them."`
+	Token   tokenCmd   `cmd:"" group:"administer" help:"Say whether a token was active, and why."`
+	Audit   auditCmd   `cmd:"" group:"administer" help:"Find, follow and export what happened."`
+	Replay  replayCmd  `cmd:"" group:"administer" help:"Fold the log again, up to a moment of the past."`
+	Revoke  revokeCmd  `cmd:"" group:"administer" help:"End what was issued: to a client, a user or an address, by a key, in a time."`
+	Backup  backupCmd  `cmd:"" group:"administer" help:"Copy a running authority into a directory, and verify such a copy."`
+	Restore restoreCmd `cmd:"" group:"administer" help:"Make an empty realm of a backup."`
+
 	Status statusCmd `cmd:"" group:"administer" help:"Show how a process and its read models stand."`
+
+	Key keyCmd `cmd:"" group:"administer" help:"Rotate and drop keys, and encrypt them anew."`
 
 	LogLevel logLevelCmd `cmd:"" name:"log-level" group:"administer" help:"Show or change what a process logs."`
 

@@ -85,6 +85,8 @@ type checkpoints struct {
 		Size   uint64 `json:"size"`
 		Note   string `json:"note"`
 	} `json:"checkpoints"`
+	// Heads are where the streams end.
+	Heads map[string]uint64 `json:"heads"`
 }
 
 func (f adminFlags) checkpoints(ctx context.Context) (all checkpoints, err error) {
@@ -254,20 +256,9 @@ func (c *auditExportLogCmd) Run(ctx context.Context, t terminal) error {
 	}
 	dir := archive.Open(c.Output)
 	for _, of := range all.Checkpoints {
-		p := newCounter(t.err, "export "+of.Stream, of.Size)
-		for first := uint64(1); first <= of.Size; first += archive.SegmentSize {
-			last := first + archive.SegmentSize - 1
-			if last > of.Size {
-				last = 0 // all that is signed by then: the log goes on
-			}
-			err := c.sealed(ctx, of.Stream, first, last, func(from io.Reader) error { return dir.Copy(from, known) })
-			if err != nil {
-				p.end()
-				return err
-			}
-			p.reached(min(first+archive.SegmentSize-1, of.Size))
+		if err := c.copyLog(ctx, t, "export", dir, of.Stream, of.Size, known); err != nil {
+			return err
 		}
-		p.end()
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -136,22 +135,12 @@ func (c *revokeCmd) selection(now time.Time) (map[string]any, error) {
 
 // count is a dry run.
 func (c *revokeCmd) count(ctx context.Context, body map[string]any) (counts revocations.Counts, answer json.RawMessage, err error) {
-	a, err := c.client()
-	if err != nil {
-		return counts, nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, countTimeout)
-	defer cancel()
 	body["dry_run"] = true
 	defer delete(body, "dry_run")
-	counted, err := a.open(ctx, http.MethodPost, body, nil, "revocations")
-	if err != nil {
+	if answer, err = c.callFor(ctx, countTimeout, body, "revocations"); err != nil {
 		return counts, nil, err
 	}
-	defer counted.Close()
-	if answer, err = io.ReadAll(io.LimitReader(counted, maxAnswer)); err == nil {
-		err = json.Unmarshal(answer, &counts)
-	}
+	err = json.Unmarshal(answer, &counts)
 	if err != nil {
 		return counts, nil, fmt.Errorf("reading the counts: %w", err)
 	}
@@ -183,21 +172,7 @@ func printCounts(w io.Writer, c revocations.Counts) error {
 
 // confirm asks, unless that is settled.
 func (c *revokeCmd) confirm(t terminal) error {
-	if c.Yes {
-		return nil
-	}
-	if !isTerminal(t.in) {
-		return errors.New("nobody can be asked here: give --yes to revoke this")
-	}
-	_, _ = fmt.Fprint(t.err, "Revoke this? It cannot be undone. [y/N] ")
-	line, err := bufio.NewReader(t.in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("reading the answer: %w", err)
-	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-		return errors.New("nothing was revoked")
-	}
-	return nil
+	return confirm(t, c.Yes, "Revoke this?", "nothing was revoked")
 }
 
 // begin begins the revocation. By its id it may be asked for again, when it is

@@ -21,6 +21,7 @@ type status struct {
 	Ready      bool                 `json:"ready"`
 	Reason     string               `json:"reason"`
 	ClockSkew  int64                `json:"clock_skew_ms"`
+	Warnings   []string             `json:"warnings"`
 	Models     []server.ModelStatus `json:"projector"`
 }
 
@@ -38,19 +39,22 @@ func (s status) print(t terminal) error {
 	if !s.Ready {
 		state = "not ready: " + s.Reason
 	}
-	err := table(
-		t.out,
-		[]string{"issuer", s.Issuer},
-		[]string{"realm", s.Realm},
-		[]string{"partitions", strconv.Itoa(s.Partitions)},
-		[]string{"version", cmp.Or(s.Version, "-")},
-		[]string{"state", state},
-		[]string{"clock skew", (time.Duration(s.ClockSkew) * time.Millisecond).String()},
-	)
+	rows := [][]string{
+		{"issuer", s.Issuer},
+		{"realm", s.Realm},
+		{"partitions", strconv.Itoa(s.Partitions)},
+		{"version", cmp.Or(s.Version, "-")},
+		{"state", state},
+		{"clock skew", (time.Duration(s.ClockSkew) * time.Millisecond).String()},
+	}
+	for _, w := range s.Warnings {
+		rows = append(rows, []string{"warning", w})
+	}
+	err := table(t.out, rows...)
 	if err != nil || len(s.Models) == 0 {
 		return err
 	}
-	rows := [][]string{{}, {"READ MODEL", "FOLDED", "HEAD", "LAG", "HASH", "ERROR"}}
+	rows = [][]string{{}, {"READ MODEL", "FOLDED", "HEAD", "LAG", "HASH", "ERROR"}}
 	for _, m := range s.Models {
 		rows = append(rows, []string{
 			cmp.Or(m.Model, m.Stream), strconv.FormatUint(m.Position, 10), strconv.FormatUint(m.Head, 10),

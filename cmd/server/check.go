@@ -141,6 +141,7 @@ func (c Config) checkEvidence() error {
 	if _, err := c.acceptedLosses(); err != nil {
 		p.add(true, "%w", err)
 	}
+	p.add(e.keepsWithoutReason(c.Log.Realm), "accept-loss-keep-client: goes with accept-loss, and not of the registry")
 	p.add(a.ForgetAfter != 0 && a.Archive == "", "forget-after: needs archive, where what is forgotten is kept")
 	p.add(a.ForgetAfter != 0 && a.ForgetAfter < archiver.MinForgetAfter, "forget-after: %v is less than %v", a.ForgetAfter, archiver.MinForgetAfter)
 	return p.join()
@@ -168,4 +169,13 @@ func loopback(address string) bool {
 func anyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return err == nil && port == "0"
+}
+
+// keepsWithoutReason reports whether clients are to keep their grants where nothing
+// is lost, or where it may be lost that they, or their users, were cut off.
+func (e Evidence) keepsWithoutReason(realm string) bool {
+	registry := func(loss string) bool {
+		return strings.HasPrefix(loss, events.Realm(realm).RegistryStream()+":")
+	}
+	return len(e.AcceptLossKeepClient) > 0 && (len(e.AcceptLoss) == 0 || slices.ContainsFunc(e.AcceptLoss, registry))
 }

@@ -111,7 +111,9 @@ type Evidence struct {
 	CheckpointKnownKeys []string      `placeholder:"KEY" help:"Further public keys whose checkpoints count: of keys that were in use before."`
 	CheckpointDir       string        `type:"path" placeholder:"DIR" help:"Where the newest checkpoint of each stream is kept outside of the log; best on another disk. Default: DATA/checkpoints."`
 	ScrubRate           int           `default:"1000" help:"Messages a second, of each stream, that are read again and held against what was folded; 0 is none."`
-	AcceptLoss          []string      `placeholder:"STREAM:SIZE" help:"Take the log of a stream as it is, although it is shorter than, or different from, what was signed up to a size. What was signed is set aside, once. The process that does not start says what to name."`
+	AcceptLoss          []string      `placeholder:"STREAM:SIZE" help:"Take the log of a stream as it is, although it is shorter than, or different from, what was signed up to a size. What was signed is set aside, once, and all grants, sessions and access tokens of before end. The process that does not start says what to name."`
+
+	AcceptLossKeepClient []string `placeholder:"CLIENT" help:"Clients whose grants go on when a loss is accepted. What was revoked in what was lost is revoked no more, so name only who can live with that. Not with a loss of the registry."`
 }
 
 // Archive is where closed ranges of the log are sealed.

@@ -46,7 +46,8 @@ func (s *Server) openEvidence(ctx context.Context) error {
 		return err
 	}
 	cfg := checkpoint.Config{
-		Log: s.eventLog, Reader: s.reader, Logger: s.logger,
+		Log: s.eventLog, Reader: s.reader, Logger: s.logger, Keep: s.cfg.Evidence.AcceptLossKeepClient,
+		Source: cmp.Or(s.cfg.Settings.Issuer, "urn:chancery:realm:"+s.cfg.Log.Realm),
 	}
 	if cfg.Accept, err = s.cfg.acceptedLosses(); err != nil {
 		return err
@@ -82,13 +83,19 @@ func (s *Server) openEvidence(ctx context.Context) error {
 // anything while it cannot follow all of the log.
 func (s *Server) checkStreams(ctx context.Context) error {
 	var all []error
+	var losses []string
 	for _, stream := range s.eventLog.Streams() {
 		if err := s.eventLog.Failed(stream); err != nil {
 			size := max(s.keeper.Signed(ctx, stream), s.folded(stream))
-			all = append(all, fmt.Errorf("%w; restore the log, or take it as it is by --accept-loss %s:%d", err, stream, size))
+			all = append(all, err)
+			losses = append(losses, fmt.Sprintf("%s:%d", stream, size))
 		}
 	}
-	return errors.Join(all...)
+	if all == nil {
+		return nil
+	}
+	return fmt.Errorf("%w\nrestore the log, or take it as it is, which ends what was there before: --accept-loss %s",
+		errors.Join(all...), strings.Join(losses, ","))
 }
 
 func (s *Server) archive(ctx context.Context, known note.Verifiers) {

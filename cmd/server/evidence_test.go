@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -92,14 +91,7 @@ func testDamaged(t *testing.T, damage func(t *testing.T, dir, older string), rem
 			t.Fatal(err)
 		}
 	}
-	err := New(c).Start(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "--accept-loss "+partition+":") {
-		t.Fatalf("it starts: %v", err)
-	}
-
-	for _, way := range regexp.MustCompile(`--accept-loss (\S+)`).FindAllStringSubmatch(err.Error(), -1) {
-		c.Evidence.AcceptLoss = append(c.Evidence.AcceptLoss, way[1])
-	}
+	c.Evidence.AcceptLoss = acceptedBy(t, c)
 	s = start(t, c)
 	issue(t, s, 1)
 	if status := ownToken(t, s); status != http.StatusOK {
@@ -137,6 +129,10 @@ func TestEvidenceSettings(t *testing.T) {
 		"accept-loss":           func(c *Config) { c.Evidence.AcceptLoss = []string{"OTHER_EVENTS_0:1"} },
 		"forget-after: needs":   func(c *Config) { c.Archive.ForgetAfter = 100 * 24 * 3600e9 },
 		"is less than":          func(c *Config) { c.Archive.Archive, c.Archive.ForgetAfter = "x", 3600e9 },
+		"accept-loss-keep":      func(c *Config) { c.Evidence.AcceptLossKeepClient = []string{"web"} },
+		"not of the registry": func(c *Config) {
+			c.Evidence.AcceptLoss, c.Evidence.AcceptLossKeepClient = []string{"MAIN_REGISTRY:1"}, []string{"web"}
+		},
 	} {
 		c := local(All, t.TempDir())
 		change(&c)

@@ -66,8 +66,11 @@ func (d *Dir) verifyStream(ctx context.Context, stream string, want Expected, pr
 		if segments[i].First != c.next() {
 			return c.Report, &Fault{Stream: stream, Seq: c.next(), To: segments[i].First - 1, Reason: "they are missing"}
 		}
-		if failed[i] != nil {
-			return c.Report, failed[i]
+		if err := failed[i]; err != nil {
+			if fault := (*Fault)(nil); !errors.As(err, &fault) { // which names what it is about
+				err = fmt.Errorf("%s: %w", segments[i].Path, err)
+			}
+			return c.Report, err
 		}
 		if err := c.add(segments[i], v); err != nil {
 			return c.Report, err

@@ -224,7 +224,7 @@ func (l *Log) route(s events.Subject) (*stream, error) {
 		return l.stream(registry)
 	case kind == "consent" && len(parts) == 4 && events.ValidID(parts[2]) && events.ValidID(parts[3]):
 		return l.stream(registry)
-	case s == l.cfg.Realm.RegistryTickSubject():
+	case s == l.cfg.Realm.RegistryTickSubject(), s == l.cfg.Realm.RestoredSubject():
 		return l.stream(registry)
 	case (kind == "grant" || kind == "session" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),
 		(kind == "revoked" || kind == "refused" || kind == "logout") && len(parts) == 3:

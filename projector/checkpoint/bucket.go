@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events"
 )
 
 // record is what the bucket has of a stream.
@@ -15,6 +18,20 @@ type record struct {
 	Checkpoint string `json:"checkpoint,omitempty"`
 	// Failed is why the stream has failed, for all processes.
 	Failed string `json:"failed,omitempty"`
+}
+
+// Bucket names the realm's bucket of checkpoints, which a restore marks.
+func Bucket(realm events.Realm) string { return strings.ToUpper(string(realm)) + "_" + bucketName }
+
+// MarkFailed is a record of the bucket, changed so that the stream has failed for all
+// processes, until somebody accepts the loss.
+func MarkFailed(value []byte, why string) ([]byte, error) {
+	var r record
+	if err := json.Unmarshal(value, &r); err != nil {
+		return nil, fmt.Errorf("mark a stream as failed: %w", err)
+	}
+	r.Failed = why
+	return json.Marshal(r)
 }
 
 // read reads what the bucket has of a stream.

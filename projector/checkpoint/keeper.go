@@ -60,8 +60,11 @@ type Config struct {
 	// should be on another disk than the log. Empty keeps none.
 	Dir string
 	// Accept are streams whose log is taken as it is, although it is not what was
-	// signed up to these sizes.
+	// signed up to these sizes. The log says so then (events.LogRestored), from
+	// Source, and the grants of the clients of Keep go on.
 	Accept map[string]uint64
+	Keep   []string
+	Source string
 	// ScrubRate is how many messages a second are read again, of each stream, to be
 	// held against its tree. 0 reads none.
 	ScrubRate int
@@ -112,9 +115,12 @@ func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, fmt.Errorf("open checkpoints: %w", err)
 	}
 	k := &Keeper{cfg: cfg, kv: kv}
+	if err := k.acceptLosses(ctx); err != nil {
+		return nil, fmt.Errorf("accept a loss: %w", err)
+	}
 	for _, stream := range cfg.Log.Streams() {
 		s := &kept{stream: stream, warn: rate.Sometimes{Interval: complaint}}
-		if err := k.load(ctx, s); err != nil {
+		if err := k.load(s); err != nil {
 			return nil, fmt.Errorf("open checkpoints of %s: %w", stream, err)
 		}
 		if err := k.look(ctx, s); err != nil {

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -197,6 +198,7 @@ func TestAnotherLog(t *testing.T) {
 			cfg.Accept = map[string]uint64{stream: size}
 			accepted := start(t, n.Conn(), t.TempDir(), cfg)
 			accepted.signs(t, accepted.tick(t, "c", 1))
+			saysRestored(t, accepted.log, size)
 			accepted.close(t)
 			// To accept it again, by a flag that was left, accepts no more.
 			if c, err := accepted.keeper.readFile(stream); err != nil || c == nil {
@@ -209,6 +211,85 @@ func TestAnotherLog(t *testing.T) {
 				t.Errorf("the old checkpoint was not kept: %v", lost)
 			}
 		})
+	}
+}
+
+// saysRestored looks for the one event of a loss that was accepted, which the
+// partition and the registry have.
+func saysRestored(t *testing.T, log *eventlog.Log, size uint64) {
+	t.Helper()
+	said, err := log.After(t.Context(), realm.RestoredSubject(), 0)
+	if err != nil || len(said) != 1 {
+		t.Fatalf("the registry has %d losses: %v", len(said), err)
+	}
+	f, _ := said[0].Fact.(events.LogRestored)
+	of, ok := f.Of(stream)
+	if !ok || of.Signed != size || len(f.Streams) != 1 {
+		t.Errorf("it says %+v, want %d of %s", f, size, stream)
+	}
+	r, ok, err := log.At(t.Context(), stream, of.Size+1)
+	if err != nil || !ok || r.Fact.Type() != f.Type() {
+		t.Errorf("behind what the log had is %v, %v", r.Fact, err)
+	}
+}
+
+// TestLossOfTheRegistry ends all partitions, whatever the order of failures: what was
+// not recorded is not put aside.
+func TestLossOfTheRegistry(t *testing.T) {
+	t.Parallel()
+	k, dir := newKeys(t), t.TempDir()
+	n := embeddedtest.Single(t)
+	nc := n.Conn()
+	was := start(t, nc, t.TempDir(), Config{Key: k.signer, Known: k.known, Dir: dir})
+	last := was.tick(t, "a", 5)
+	was.signs(t, last)
+	was.close(t)
+	mark(t, was.keeper)
+	cfg := Config{Key: k.signer, Known: k.known, Dir: dir, Accept: map[string]uint64{realm.RegistryStream(): 3}}
+	accepted := start(t, nc, t.TempDir(), cfg)
+	if err := accepted.log.Failed(realm.RegistryStream()); err != nil {
+		t.Error(err)
+	}
+	said, err := accepted.log.After(t.Context(), realm.RestoredSubject(), 0)
+	if err != nil || len(said) != 1 {
+		t.Fatalf("%d losses: %v", len(said), err)
+	}
+	f, _ := said[0].Fact.(events.LogRestored)
+	if of, ok := f.Of(stream); !ok || of.Size < last || of.Signed != 0 {
+		t.Errorf("of the partition it says %+v", f)
+	}
+	accepted.close(t)
+	// It fails once more for the same size, and may be accepted again.
+	mark(t, accepted.keeper)
+	again := start(t, nc, t.TempDir(), cfg)
+	if said, err := again.log.After(t.Context(), realm.RestoredSubject(), 0); err != nil || len(said) != 2 || again.log.Failed(realm.RegistryStream()) != nil {
+		t.Errorf("%d losses: %v, %v", len(said), err, again.log.Failed(realm.RegistryStream()))
+	}
+	none := Config{Key: k.signer, Known: k.known, Dir: dir, Accept: map[string]uint64{"MAIN_EVENTS_7": 1}, Log: again.log, Reader: again.local, Logger: slog.New(slog.DiscardHandler)}
+	if _, err := Open(t.Context(), none); err == nil {
+		t.Error("a loss of no stream is accepted")
+	}
+}
+
+// mark has the registry fail in all processes, as a restore does.
+func mark(t *testing.T, k *Keeper) {
+	t.Helper()
+	have, revision, err := k.read(t.Context(), realm.RegistryStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(have)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = MarkFailed(text, "restored"); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &have); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.write(t.Context(), realm.RegistryStream(), have, revision); err != nil {
+		t.Fatal(err)
 	}
 }
 

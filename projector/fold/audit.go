@@ -156,6 +156,8 @@ func (a *Audit) ofOthers(f events.Fact) bool {
 	case events.RequestRefused:
 		a.Outcome, a.Reason, a.Count = OutcomeRefused, f.Reason, f.Count
 		a.Client, a.Grant, a.User = f.Client, idText(f.Grant), f.User
+	case events.LogRestored:
+		a.Reason = events.ReasonLogRestored
 	case events.FeedTicked:
 	default:
 		return false

@@ -77,6 +77,11 @@ func audited() map[string]struct {
 			events.RequestRefused{What: "login", Client: "web", User: "alice", Grant: grant, Reason: "wrong_credentials", Count: 3},
 			fold.Audit{Outcome: fold.OutcomeRefused, Reason: "wrong_credentials", Count: 3, Client: "web", User: "alice", Grant: grant.String()},
 		},
+		"log.restored.v1": {
+			realm.RestoredSubject(),
+			events.LogRestored{Streams: []events.RestoredStream{{Stream: "MAIN_REGISTRY", Size: 3}}},
+			fold.Audit{Reason: events.ReasonLogRestored},
+		},
 		"feed.ticked.v1":           {revoked, events.FeedTicked{}, fold.Audit{}},
 		"client.registered.v1":     {ofClient, events.ClientRegistered{}, client},
 		"client.updated.v1":        {ofClient, events.ClientUpdated{}, client},

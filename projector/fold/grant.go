@@ -12,8 +12,9 @@ import (
 type Grant struct {
 	ID events.GrantID `json:"id"`
 	// Seq is the sequence of the last event folded, and so the expectation of
-	// an append that is decided on this state.
-	Seq uint64 `json:"seq"`
+	// an append that is decided on this state. OpenedSeq is that of the first.
+	Seq       uint64 `json:"seq"`
+	OpenedSeq uint64 `json:"opened_seq"`
 
 	Client      string       `json:"client"`
 	User        string       `json:"user"`
@@ -36,8 +37,11 @@ type Grant struct {
 
 	// Current is the newest issuance, and IssuedAt the log's time of it. Its
 	// generation is 0 before the code is redeemed.
-	Current  events.Issuance `json:"current,omitzero"`
-	IssuedAt time.Time       `json:"issued_at,omitzero"`
+	Current events.Issuance `json:"current,omitzero"`
+	// PreviousMACKey is that of the generation before. A token of the same generation
+	// with another key is one whose event the log has lost.
+	PreviousMACKey uint8     `json:"previous_mac,omitempty"`
+	IssuedAt       time.Time `json:"issued_at,omitzero"`
 	// RedeemedAt is the log's time of the code exchange.
 	RedeemedAt time.Time `json:"redeemed_at,omitzero"`
 	// Repeated says that the current generation was answered again.
@@ -85,13 +89,18 @@ func (g Grant) refuses(r events.Recorded) string {
 		return "never opened"
 	case g.Exists() && !isGrantSubject(r.Subject, g.ID):
 		return "another grant's event"
-	case g.Revoked():
+	case g.Revoked() && g.RevokedReason != events.ReasonLogRestored:
 		return "already revoked"
 	}
 	return ""
 }
 
+// advance folds what may be next. A grant that was lost has ended, whatever a
+// replica appends to it that has not heard of that yet.
 func (g Grant) advance(r events.Recorded) (Grant, string) {
+	if g.Revoked() {
+		return g, ""
+	}
 	switch f := r.Fact.(type) {
 	case events.GrantOpened:
 		return opened(r, f)
@@ -104,6 +113,7 @@ func (g Grant) advance(r events.Recorded) (Grant, string) {
 		if !g.Current.HasRefresh() || f.Generation != g.Current.Generation+1 || !f.HasRefresh() {
 			return g, "not the next generation"
 		}
+		g.PreviousMACKey = g.Current.MACKey
 		g.Current, g.IssuedAt, g.Repeated = f.Issuance, r.Stored, false
 	case events.RefreshTokenRepeated:
 		if f.Generation != g.Current.Generation || g.Repeated || f.Generation < 2 {
@@ -134,7 +144,7 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 		return Grant{}, "first issuance is not generation 1"
 	}
 	g := Grant{
-		ID: id, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
+		ID: id, OpenedSeq: r.Seq, Client: f.Client, User: f.User, Scope: f.Scope, Audience: f.Audience,
 		ClientEpoch: f.ClientEpoch, UserEpoch: f.UserEpoch, AuthTime: f.AuthTime, AMR: f.AMR,
 		OpenedAt: r.Stored, Expires: f.Expires, Refreshable: f.Refreshable, Code: f.Code, Session: f.Session,
 		ACR: f.ACR, Nonce: f.Nonce, Pairwise: f.Pairwise,

@@ -171,10 +171,19 @@ type Key struct {
 	// ActivatedSeq orders active keys: the newest makes tokens.
 	ActivatedSeq uint64    `json:"activated_seq,omitempty"`
 	ChangedAt    time.Time `json:"changed_at"`
+	// Closed says that a loss of the log was accepted since. A MAC key verifies as
+	// before, but what it would render now it may have rendered in what was lost.
+	Closed bool `json:"closed,omitempty"`
 }
 
 // Exists reports whether the key was announced.
 func (k Key) Exists() bool { return k.Seq != 0 }
+
+// Restored is the key after a loss of the log was accepted.
+func (k Key) Restored() Key {
+	k.Closed = k.Closed || k.Use == events.KeyUseMAC
+	return k
+}
 
 // Apply folds the next event of the key's subject.
 func (k Key) Apply(r events.Recorded) (Key, error) {

@@ -63,7 +63,7 @@ type Revocation struct {
 }
 
 // Revoked folds an event of a partition's revocation subject. A tick revokes
-// nothing: ok is false.
+// nothing, and what an accepted loss ends is a Restoration's: ok is false.
 func Revoked(r events.Recorded) (rev Revocation, ok bool, err error) {
 	switch f := r.Fact.(type) {
 	case events.GrantRevocationMarked:
@@ -81,7 +81,7 @@ func Revoked(r events.Recorded) (rev Revocation, ok bool, err error) {
 			return Revocation{}, false, poison(r, "names no session")
 		}
 		return Revocation{Seq: r.Seq, Session: f.Session, Until: f.Until}, true, nil
-	case events.FeedTicked:
+	case events.FeedTicked, events.LogRestored:
 		return Revocation{}, false, nil
 	}
 	return Revocation{}, false, poison(r, "not a revocation")
