@@ -58,11 +58,8 @@ type IssuedTo struct {
 // InForce reports whether the client, and the user if there is one, still
 // stand behind a token: neither is disabled, nor was since it was issued.
 func (t IssuedTo) InForce(c fold.Client, u fold.User) bool {
-	if !c.Exists() || c.Disabled || t.ClientEpoch < c.Epoch {
+	if !c.Exists() || t.User != "" && !u.Exists() {
 		return false
 	}
-	if t.User == "" {
-		return true
-	}
-	return u.Exists() && !u.Disabled && t.UserEpoch >= u.Epoch
+	return t.ended(ClientParty(c), UserParty(u)) == ""
 }
