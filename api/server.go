@@ -31,6 +31,7 @@ type Server struct {
 	keys      *keys.Manager
 	feed      *projector.Feed
 	limits    limits
+	feeds     *feeds
 	openAPI   openAPI
 	logouts   *backchannel.Deliverer
 	// revocations are the jobs that revoke in bulk.
@@ -52,6 +53,7 @@ type Server struct {
 // newServer follows the keys until Close, whatever becomes of ctx.
 func newServer(ctx context.Context, p Parts, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) (*Server, error) {
 	s := &Server{parts: p, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
+	s.feeds = newFeeds(p.Settings.RevocationFeeds)
 	s.pages, s.origin, s.ownOrigin = r, http.NewCrossOriginProtection(), originOf(p.Settings.Issuer)
 	if err := s.origin.AddTrustedOrigin(s.ownOrigin); err != nil {
 		p.Logger.Warn("forms are taken from where they are served only", "error", err)
@@ -93,6 +95,7 @@ func originOf(address string) string {
 // writes what refusals are not in the log yet and stops following it. Answer
 // nothing after it.
 func (s *Server) Close() {
+	s.EndFeeds()
 	s.logouts.Close()
 	s.revocations.Close()
 	s.stop()

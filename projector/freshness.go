@@ -116,7 +116,7 @@ func (f *follower) tickOnDemand(ctx context.Context) {
 		f.mu.Lock()
 		f.ticking = false
 		f.mu.Unlock()
-		f.changed.notify()
+		f.notify()
 	}
 }
 

@@ -4,13 +4,14 @@ import (
 	"context"
 	"slices"
 
+	"github.com/chancery-authority/chancery/api/endings"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events"
 )
 
 // lineage is a token and everything that it was made from.
-func lineage(c jose.Claims) []rules.Link { return rules.Lineage(presented{claims: c}.seen()) }
+func lineage(c jose.Claims) []rules.Link { return rules.Lineage(endings.Presented(c)) }
 
 // active reports whether a verified access token, and every token that it was
 // made from, was neither revoked nor lost its client or user.

@@ -40,6 +40,8 @@ type Settings struct {
 	FailureLimit        limit.Rate `default:"10/m:20" placeholder:"RATE" help:"Wrong secrets of one client, or wrong passwords or device codes of one user, from one address; 0 is no limit."`
 	AddressFailureLimit limit.Rate `default:"60/m:100" placeholder:"RATE" help:"Wrong secrets, passwords and device codes from one address, whoever's; 0 is no limit."`
 
+	RevocationFeeds int `default:"256" placeholder:"N" help:"Revocation feeds that are served at once, at most a quarter of them to one client; 0 is none. Each replica counts for itself."`
+
 	Registration bool `default:"true" negatable:"" help:"Let people register themselves."`
 
 	AllowPrivateBackchannel bool `negatable:"" help:"Tell clients of the ends of sessions also at private, loopback and link-local addresses. An issuer on loopback does so in any case."`
@@ -79,6 +81,8 @@ func Default() Settings {
 		RetryWindow:         p.RetryWindow,
 		SessionLifetime:     p.Session,
 		FreshnessBound:      time.Second,
+
+		RevocationFeeds: 256,
 
 		Registration: true,
 
@@ -124,6 +128,7 @@ func (s Settings) Check() error {
 		named("refresh-idle", validateIdle(s.RefreshIdle, s.RefreshAbsolute)),
 		within("retry-window", s.RetryWindow, 0, MaxRetryWindow),
 		within("session-lifetime", s.SessionLifetime, time.Second, MaxSessionLifetime),
+		named("revocation-feeds", validateFeeds(s.RevocationFeeds)),
 		within("freshness-bound", s.FreshnessBound, MinFreshnessBound, MaxFreshnessBound),
 	)
 }
@@ -138,6 +143,13 @@ func named(flag string, err error) error {
 func within(flag string, d, least, most time.Duration) error {
 	if d < least || d > most {
 		return fmt.Errorf("%s: %s is not between %s and %s", flag, d, least, most)
+	}
+	return nil
+}
+
+func validateFeeds(n int) error {
+	if n < 0 {
+		return fmt.Errorf("%d is negative", n)
 	}
 	return nil
 }
