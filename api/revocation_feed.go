@@ -27,6 +27,8 @@ const (
 
 	// maxEntries is how many entries one event of a feed has.
 	maxEntries = 1000
+	// feedBeat is how often a feed is marked fresh. It costs a tick for each stream.
+	feedBeat = time.Second
 	// feedWriteTimeout is how long a reader may take to take in what was written.
 	// One that is slower is disconnected; nobody waits for it.
 	feedWriteTimeout = 10 * time.Second
@@ -40,6 +42,8 @@ const (
 // feeds are the revocation feeds that are being read.
 type feeds struct {
 	most int
+	// patience is how long a write may take.
+	patience time.Duration
 	// ended is closed when no more are served.
 	ended chan struct{}
 
@@ -50,7 +54,7 @@ type feeds struct {
 }
 
 func newFeeds(most int) *feeds {
-	return &feeds{most: most, ended: make(chan struct{}), byName: map[string]int{}}
+	return &feeds{most: most, patience: feedWriteTimeout, ended: make(chan struct{}), byName: map[string]int{}}
 }
 
 // begin counts a feed of a client, which may not have more than a quarter of all.
@@ -141,12 +145,12 @@ func (f *feedStream) run(ctx context.Context, client fold.Client) error {
 	feed := f.s.feed
 	over := time.NewTimer(feedLife - rand.N(feedLife/4)) //nolint:gosec // spreads readers, no secret
 	defer over.Stop()
-	beat := time.NewTicker(feed.Bound())
+	beat := time.NewTicker(feedBeat)
 	defer beat.Stop()
 	if err := f.write(func() error { return endings.WriteRetry(f.to, spread(feedRetry)) }); err != nil {
 		return err
 	}
-	for {
+	for feed.Prove(feedBeat / 2); ; {
 		changed := feed.EndingsChanged()
 		if err := f.tell(); err != nil {
 			return err
@@ -157,6 +161,7 @@ func (f *feedStream) run(ctx context.Context, client fold.Client) error {
 			if now, _ := feed.Client(client.ID); now.Disabled || now.Epoch != client.Epoch {
 				return nil
 			}
+			feed.Prove(feedBeat / 2)
 		case <-over.C:
 			return nil
 		case <-f.s.feeds.ended:
@@ -164,7 +169,6 @@ func (f *feedStream) run(ctx context.Context, client fold.Client) error {
 		case <-ctx.Done():
 			return nil
 		}
-		feed.Prove()
 	}
 }
 
@@ -183,7 +187,7 @@ func (f *feedStream) tell() error {
 		}
 	}
 	f.places = places
-	if !ok || !proved.After(f.proved) || time.Since(f.marked) < feed.Bound()/4 {
+	if !ok || !proved.After(f.proved) || time.Since(f.marked) < feedBeat/4 {
 		return nil
 	}
 	f.proved, f.marked = proved, time.Now()
@@ -196,7 +200,7 @@ func (f *feedStream) tell() error {
 
 // write moves the deadline, as the listener's is for answers that end, and writes.
 func (f *feedStream) write(do func() error) error {
-	if err := http.NewResponseController(f.to).SetWriteDeadline(time.Now().Add(feedWriteTimeout)); err != nil {
+	if err := http.NewResponseController(f.to).SetWriteDeadline(time.Now().Add(f.s.feeds.patience)); err != nil {
 		return fmt.Errorf("move the write deadline: %w", err)
 	}
 	if err := do(); err != nil {

@@ -75,18 +75,15 @@ func (f *Feed) Proved() (at time.Time, partitions []events.Partition, ok bool) {
 	return at, partitions, ok
 }
 
-// Prove begins to prove what was proved longer than half the bound ago, and does
-// not wait for it.
-func (f *Feed) Prove() {
+// Prove begins to prove anew what was proved longer ago than that, and does not
+// wait for it.
+func (f *Feed) Prove(older time.Duration) {
 	for _, fed := range f.followers {
-		if age, err := fed.age(); err == nil && age >= fed.cfg.Bound/2 {
+		if age, err := fed.age(); err == nil && age >= older {
 			fed.startTick()
 		}
 	}
 }
-
-// Bound is how old what the feed knows may be.
-func (f *Feed) Bound() time.Duration { return f.registryFed.cfg.Bound }
 
 // Stored is the newest of the log's timestamps that the feed has seen.
 func (f *Feed) Stored() time.Time {

@@ -89,13 +89,13 @@ func TestEndingsOfTheRegistry(t *testing.T) {
 // TestProvedEndings has everything that was acknowledged before what is proved.
 func TestProvedEndings(t *testing.T) {
 	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
-	f := openFeed(t, log, FeedConfig{Bound: 100 * time.Millisecond})
+	f := openFeed(t, log, FeedConfig{})
 	for i := range 20 {
 		jti := fmt.Sprint("token-", i)
 		put(t, log, realm.RevokedSubject(0), 0, events.AccessTokenRevoked{JTI: jti, Until: time.Now().Unix() + 3600})
 		acknowledged := time.Now()
 		embeddedtest.Eventually(t, "a proof of after the acknowledgement", func() bool {
-			f.Prove()
+			f.Prove(0)
 			at, _, ok := f.Proved()
 			return ok && at.After(acknowledged)
 		})

@@ -156,8 +156,8 @@ func TestLocalIsIntrospection(t *testing.T) {
 	t.Log("seed", seed)
 	h := newHistory(t, seed)
 	v := open(t, h.Replica)
-	for round := range 12 {
-		for range 8 {
+	for round := range 6 {
+		for range 14 {
 			h.step(t)
 		}
 		knows(t, v)
@@ -192,7 +192,7 @@ func TestNATSIsIntrospection(t *testing.T) {
 	t.Cleanup(feed.Close)
 	v := open(t, h.Replica, func(c *resource.Config) { c.Revocations = natsresource.New(feed) })
 	for range 6 {
-		for range 8 {
+		for range 6 {
 			h.step(t)
 		}
 		knows(t, v)
@@ -202,5 +202,30 @@ func TestNATSIsIntrospection(t *testing.T) {
 	token := h.Tokens(t, pairwise, "read").Text("access_token")
 	if _, err := v.Verify(t.Context(), token); !errors.Is(err, resource.ErrUnavailable) {
 		t.Errorf("a token that does not tell its user: %v", err)
+	}
+}
+
+// TestChangedSector ends a user whose token has the subject of a sector that its
+// client has left since.
+func TestChangedSector(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, 1)
+	pairwise := h.clients[1]
+	v := open(t, h.Replica)
+	before := h.Admin(t, http.MethodGet, "/clients/"+pairwise.ID, nil)
+	token := h.Tokens(t, pairwise, "read").Text("access_token")
+	changed := map[string]any{
+		"client_name": "moved", "subject_type": "pairwise", "sector_identifier": "elsewhere.example",
+		"redirect_uris": before.JSON["redirect_uris"], "grant_types": before.JSON["grant_types"], "scope": before.JSON["scope"],
+	}
+	if a := h.Admin(t, http.MethodPut, "/clients/"+pairwise.ID, changed); a.Status != http.StatusOK {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	if knows(t, v); !accepts(t, v, token) {
+		t.Fatal("not accepted after the change")
+	}
+	h.Admin(t, http.MethodPost, "/users/"+h.user+"/cut-off", nil)
+	if knows(t, v); accepts(t, v, token) {
+		t.Error("accepted after the cut-off")
 	}
 }
