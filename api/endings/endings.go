@@ -54,7 +54,8 @@ func (d Digest) MarshalText() ([]byte, error) {
 // UnmarshalText reads what MarshalText gives.
 func (d *Digest) UnmarshalText(text []byte) error {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
-	if err != nil || len(b) != len(d) {
+	// The decoder skips line breaks.
+	if err != nil || len(b) != len(d) || len(text) != base64.RawURLEncoding.EncodedLen(len(d)) {
 		return fmt.Errorf("digest: not %d bytes in base64url", len(d))
 	}
 	copy(d[:], b)
