@@ -193,7 +193,10 @@ func (f *feedStream) tell() error {
 	f.proved, f.marked = proved, time.Now()
 	mark := endings.Mark{
 		AsOf: proved.Sub(f.arrived).Milliseconds() - 1, // never later than it was
-		Time: feed.Stored().Unix(), Partitions: partitions, Keys: endings.DigestOfKeys(f.s.keys.JWKS()),
+		Time: feed.Stored().Unix(), Keys: endings.DigestOfKeys(f.s.keys.JWKS()),
+	}
+	for _, p := range partitions {
+		mark.Partitions = append(mark.Partitions, int(p))
 	}
 	return f.write(func() error { return endings.WriteEvent(f.to, endings.Fresh, formatPlaces(places), mark) })
 }

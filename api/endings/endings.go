@@ -19,7 +19,6 @@ import (
 
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
-	"github.com/chancery-authority/chancery/events"
 )
 
 // A Kind is what has ended.
@@ -81,8 +80,9 @@ type Mark struct {
 	AsOf int64 `json:"as_of_ms"`
 	// Time is the log's, in Unix seconds.
 	Time int64 `json:"time"`
-	// Partitions are those that it is true of.
-	Partitions []events.Partition `json:"partitions"`
+	// Partitions are those that it is true of. They are numbers, because JSON makes
+	// text of a list of bytes.
+	Partitions []int `json:"partitions"`
 	// Keys is the digest of the JWK Set in force.
 	Keys Digest `json:"keys"`
 }

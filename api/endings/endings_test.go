@@ -77,6 +77,32 @@ func TestDigestText(t *testing.T) {
 	}
 }
 
+// TestWireForm pins what readers of other makes read.
+func TestWireForm(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	mark := endings.Mark{AsOf: -120, Time: 1795373788, Partitions: []int{0, 1}, Keys: endings.DigestOfKeys([]byte(`{"keys":[]}`))}
+	for _, err := range []error{
+		endings.WriteEvent(&b, endings.Ended, "", []endings.Entry{entry(endings.Token, "HZB7FVUVPZ3DOGJWA2VNNC6MEN", 0, 1795377388)}),
+		endings.WriteEvent(&b, endings.Fresh, "x", mark),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `event: ended
+data: [{"kind":"token","id":"vHh3GpLhuApw8ZYz0k380w","until":1795377388}]
+
+event: fresh
+id: x
+data: {"as_of_ms":-120,"time":1795373788,"partitions":[0,1],"keys":"Kkfb2XNgpVEqPuLo28KjEA"}
+
+`
+	if got := b.String(); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestDecoder(t *testing.T) {
 	t.Parallel()
 	text := "\ufeff: a comment\nretry: 250\n\nevent: ended\ndata: [1,\ndata:2]\nid: a\n\r\nid: b\n\nevent: gone\n\ndata\r\rid: c\nevent:cut short\ndata: x\n"

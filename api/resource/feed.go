@@ -13,7 +13,6 @@ import (
 
 	"github.com/chancery-authority/chancery/api/endings"
 	"github.com/chancery-authority/chancery/api/rules"
-	"github.com/chancery-authority/chancery/events"
 )
 
 // firstPause and maxPause are how long to wait before a feed that was cut is opened
@@ -37,7 +36,7 @@ type feed struct {
 	mu sync.RWMutex
 	// asOf is the moment up to which everything is known of the partitions.
 	asOf       time.Time
-	partitions []events.Partition
+	partitions []int
 	// stored is the authority's time, as it was told last.
 	stored time.Time
 }
@@ -58,17 +57,16 @@ func (f *feed) Now() time.Time {
 
 // Ended is described at Revocations.
 func (f *feed) Ended(_ context.Context, kid string, links []rules.Link) (rules.Why, time.Time) {
-	asOf := f.knownAsOf(partitions(links)) // first: what ends meanwhile is not missed
+	asOf := f.knownAsOf(links) // first: what ends meanwhile is not missed
 	return f.set.Ended(kid, links), asOf
 }
 
-func (f *feed) knownAsOf(of []events.Partition) time.Time {
+// knownAsOf is zero if nothing is known of the partition of one of the links.
+func (f *feed) knownAsOf(links []rules.Link) time.Time {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	for _, p := range of {
-		if !slices.Contains(f.partitions, p) {
-			return time.Time{}
-		}
+	if slices.ContainsFunc(links, func(l rules.Link) bool { return !slices.Contains(f.partitions, int(l.Partition)) }) {
+		return time.Time{}
 	}
 	return f.asOf
 }

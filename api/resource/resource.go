@@ -21,7 +21,6 @@ import (
 	"github.com/chancery-authority/chancery/api/endings"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
-	"github.com/chancery-authority/chancery/events"
 )
 
 // Claims are those of an access token.
@@ -247,17 +246,6 @@ func (v *Verifier) read(ctx context.Context, token string) (c Claims, kid string
 		return c, "", fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return c, kid, nil
-}
-
-// partitions are those of all links.
-func partitions(links []rules.Link) []events.Partition {
-	var all []events.Partition
-	for _, l := range links {
-		if !slices.Contains(all, l.Partition) {
-			all = append(all, l.Partition)
-		}
-	}
-	return all
 }
 
 // since is by the monotonic clock, and by the wall clock where that shows more: the
