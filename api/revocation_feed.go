@@ -269,7 +269,7 @@ func parsePlaces(id string) map[string]projector.Place {
 	}
 	places := make(map[string]projector.Place, len(compact))
 	for stream, p := range compact {
-		places[strings.Clone(stream)] = projector.Place{Seq: uint64(max(0, p[0])), Stored: p[1]} //nolint:gosec // not negative
+		places[strings.Clone(stream)] = projector.Place{Seq: uint64(max(0, p[0])), Stored: p[1]}
 	}
 	return places
 }

@@ -141,7 +141,7 @@ func TestRevocationFeedTellsNoID(t *testing.T) {
 	claims := apitest.Claims(t, tokens.Text("access_token"))
 	revoke(t, r, apitest.DemoWeb, tokens.Text("access_token"))
 	revoke(t, r, apitest.DemoWeb, tokens.Text("refresh_token"))
-	administer(t, r, "/users/"+claims["sub"].(string)+"/cut-off") //nolint:errcheck,forcetypeassert // or the test fails
+	administer(t, r, "/users/"+claims["sub"].(string)+"/cut-off")
 	acknowledged := time.Now()
 	response := askForFeed(t, r, basic(apitest.DemoService), "")
 	var read strings.Builder

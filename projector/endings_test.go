@@ -108,9 +108,9 @@ func TestProvedEndings(t *testing.T) {
 // TestJournalForgets goes far back, to where all has to be told.
 func TestJournalForgets(t *testing.T) {
 	var j journal
-	at := func(i int) Place { return Place{uint64(i), int64(i)} } //nolint:gosec // small
+	at := func(i int) Place { return Place{uint64(i), int64(i)} }
 	for i := 1; i <= 3*maxJournal; i++ {
-		j.add(events.Recorded{Seq: uint64(i), Stored: time.Unix(0, int64(i))}, &Ending{JTI: fmt.Sprint(i)}) //nolint:gosec // small
+		j.add(events.Recorded{Seq: uint64(i), Stored: time.Unix(0, int64(i))}, &Ending{JTI: fmt.Sprint(i)})
 	}
 	if len(j.passed) > 2*maxJournal {
 		t.Errorf("remembers %d", len(j.passed))

@@ -117,7 +117,7 @@ func (d *Decoder) Next() (Event, error) {
 			}
 		case "retry":
 			if ms, err := strconv.ParseUint(string(value), 10, 31); err == nil {
-				d.Retry = time.Duration(ms) * time.Millisecond //nolint:gosec // 31 bits
+				d.Retry = time.Duration(ms) * time.Millisecond
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 	t.Helper()
 	h := &history{
 		Replica: start(t, func(o *apitest.Options) { o.Partitions = 2 }),
-		Rand:    rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // to be repeated
+		Rand:    rand.New(rand.NewPCG(seed, seed)),
 	}
 	code := []string{"authorization_code", "refresh_token", "client_credentials", exchangeGrant}
 	for _, settings := range []map[string]any{
@@ -54,7 +54,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 		}
 		h.clients = append(h.clients, apitest.Client{ID: a.Text("client_id"), Secret: a.Text("client_secret")})
 	}
-	h.user = apitest.Claims(t, h.Tokens(t, h.clients[0], "read").Text("access_token"))["sub"].(string) //nolint:errcheck,forcetypeassert // or the test fails
+	h.user = apitest.Claims(t, h.Tokens(t, h.clients[0], "read").Text("access_token"))["sub"].(string)
 	return h
 }
 
@@ -140,7 +140,7 @@ func (h *history) compare(t *testing.T, v *resource.Verifier, name string) (acti
 		}
 		want := h.Active(t, token.access)
 		if (err == nil) != want {
-			t.Fatalf("%s: token %d of %s: %v, introspection says %v", name, i, token.Client.ID, err, want)
+			t.Fatalf("%s: token %d of %s: %v, introspection says %v", name, i, token.ID, err, want)
 		}
 		if want {
 			active++
@@ -152,7 +152,7 @@ func (h *history) compare(t *testing.T, v *resource.Verifier, name string) (acti
 // TestLocalIsIntrospection goes through random histories.
 func TestLocalIsIntrospection(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any will do
+	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
 	h := newHistory(t, seed)
 	v := open(t, h.Replica)

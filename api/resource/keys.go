@@ -236,7 +236,7 @@ func keysAge(control string) time.Duration {
 		case strings.EqualFold(name, "no-store"), strings.EqualFold(name, "no-cache"):
 			return minKeysAge
 		case strings.EqualFold(name, "max-age") && err == nil:
-			age = time.Duration(seconds) * time.Second //nolint:gosec // 31 bits
+			age = time.Duration(seconds) * time.Second
 		}
 	}
 	return min(max(age, minKeysAge), MaxKeysAge)

@@ -33,7 +33,7 @@ func (l Link) Ended(s LinkState) Why {
 	case !l.Grant.IsZero() && s.GrantRevoked:
 		return WhyGrantRevoked
 	}
-	return l.IssuedTo.ended(s.Client, s.User)
+	return l.ended(s.Client, s.User)
 }
 
 // ended says what of a token's client and user, if there is one, has ended it.
