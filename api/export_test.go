@@ -129,3 +129,14 @@ func WithBearer(s *Server, r *http.Request) *httptest.ResponseRecorder {
 
 // Authority is what decides behind the server.
 func (s *Server) Authority() *authority.Authority { return s.authority }
+
+// OpenFeeds is how many revocation feeds are being read.
+func OpenFeeds(s *Server) int {
+	s.feeds.mu.Lock()
+	defer s.feeds.mu.Unlock()
+	return s.feeds.open
+}
+
+// SetFeedPatience is how long a reader may take to take in what was written. It
+// comes before the first.
+func SetFeedPatience(s *Server, d time.Duration) { s.feeds.patience = d }

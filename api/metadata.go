@@ -34,6 +34,8 @@ type metadata struct {
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 
 	UserInfoEndpoint string `json:"userinfo_endpoint"`
+	// RevocationFeed is where resource servers hear of revocations, in no standard.
+	RevocationFeed string `json:"revocation_feed_endpoint"`
 	// EndSession is of OpenID Connect RP-Initiated Logout 1.0 §2.1.
 	EndSession string `json:"end_session_endpoint"`
 	// BackchannelLogout and BackchannelSession are of OpenID Connect Back-Channel
@@ -98,6 +100,7 @@ func (s *Server) newMetadata() metadata {
 		ChallengeMethods:      []string{rules.ChallengeMethodS256},
 
 		UserInfoEndpoint:  base + "/oauth2/userinfo",
+		RevocationFeed:    base + revocationsPath,
 		EndSession:        base + logoutPage,
 		BackchannelLogout: true, BackchannelSession: true,
 		Scopes:       []string{rules.ScopeOpenID, rules.ScopeProfile, rules.ScopeEmail, rules.ScopeOfflineAccess},

@@ -46,6 +46,7 @@ func (s *Server) publicRoutes(e *echo.Echo) {
 
 	oauth := newSection(e, base+"/oauth2", s.in(oauthDialect), noStore, s.limitAddress)
 	oauth.add(http.MethodPost, "/introspect", s.introspect)
+	oauth.add(http.MethodGet, "/revocations", s.revocationFeed)
 
 	public := newSection(e, "", publicCORS, s.in(oauthDialect))
 	public.add(http.MethodGet, base+"/oauth2/jwks", s.jwks)

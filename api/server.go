@@ -36,6 +36,7 @@ type Server struct {
 	keys      *keys.Manager
 	feed      *projector.Feed
 	limits    limits
+	feeds     *feeds
 	// openAPI is rendered when it is first asked for, which takes a while.
 	openAPI  func() (openAPI, error)
 	logLevel *logLevel
@@ -63,6 +64,7 @@ func newServer(ctx context.Context, p Parts, live *config.Live, a *authority.Aut
 	s := &Server{parts: p, settings: live, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
 	s.setCallers(p.Settings.TrustedProxies)
 	s.logLevel = newLogLevel(p.LogLevel)
+	s.feeds = newFeeds(p.Settings.RevocationFeeds)
 	s.pages, s.origin, s.ownOrigin = r, http.NewCrossOriginProtection(), originOf(p.Settings.Issuer)
 	if err := s.origin.AddTrustedOrigin(s.ownOrigin); err != nil {
 		p.Logger.Warn("forms are taken from where they are served only", "error", err)
@@ -119,6 +121,7 @@ func originOf(address string) string {
 // writes what refusals are not in the log yet and stops following it. Answer
 // nothing after it.
 func (s *Server) Close() {
+	s.EndFeeds()
 	s.logouts.Close()
 	s.revocations.Close()
 	s.stop()

@@ -42,6 +42,8 @@ type FeedConfig struct {
 	// Gate, if not nil, is called before every batch of a stream is taken in,
 	// and may hold it back.
 	Gate func(ctx context.Context, stream string) error
+
+	progress *signal
 }
 
 // A Feed is what every API replica holds in memory: clients, users and keys
@@ -54,8 +56,10 @@ type Feed struct {
 	registryFed *follower
 	partitions  map[events.Partition]*partitionFeed
 	followers   map[string]*follower
-	stop        context.CancelFunc
-	done        sync.WaitGroup
+	// progress tells of whatever any of them has taken in or proved.
+	progress *signal
+	stop     context.CancelFunc
+	done     sync.WaitGroup
 }
 
 // partitionFeed is what a feed knows of one partition.
@@ -76,7 +80,10 @@ func OpenFeed(ctx context.Context, log *eventlog.Log, cfg FeedConfig) (*Feed, er
 	if cfg.Bound <= 0 {
 		cfg.Bound = defaultBound
 	}
+	progress := new(signal)
+	cfg.progress = progress
 	f := &Feed{
+		progress:   progress,
 		registry:   newRegistry(),
 		partitions: map[events.Partition]*partitionFeed{},
 		followers:  map[string]*follower{},

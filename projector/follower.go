@@ -102,7 +102,7 @@ func (f *follower) fail(err error) {
 	f.mu.Lock()
 	f.err = err
 	f.mu.Unlock()
-	f.changed.notify()
+	f.notify()
 }
 
 // take takes in a batch. The position moves after all of it is known.
@@ -123,8 +123,14 @@ func (f *follower) take(ctx context.Context, batch []eventlog.Entry) error {
 		}
 		f.taken(r)
 	}
-	f.changed.notify()
+	f.notify()
 	return nil
+}
+
+// notify wakes who waits for this stream, and who waits for any.
+func (f *follower) notify() {
+	f.changed.notify()
+	f.cfg.progress.notify()
 }
 
 // advance is the newest timestamp, stored included.

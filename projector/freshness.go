@@ -126,7 +126,7 @@ func (f *follower) tickOnDemand(ctx context.Context) {
 			f.unproved++
 		}
 		f.mu.Unlock()
-		f.changed.notify()
+		f.notify()
 	}
 }
 

@@ -28,12 +28,14 @@ type registry struct {
 	restored map[string][]fold.Restoration
 	// origins counts the clients in force that allow each web origin.
 	origins map[string]int
+	registryEndings
 }
 
 func newRegistry() *registry {
 	return &registry{
 		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{},
 		unerased: map[string]struct{}{}, origins: map[string]int{}, restored: map[string][]fold.Restoration{},
+		registryEndings: registryEndings{ended: map[string]Ending{}, sectors: map[string]struct{}{}},
 	}
 }
 
@@ -61,6 +63,16 @@ func sorted[S any](r *registry, states map[string]S, id func(S) string) []S {
 
 // apply folds the next event of the registry.
 func (r *registry) apply(e events.Recorded, _ time.Time) error {
+	client, _ := lookup(r, r.clients, e.Subject.ID())
+	user, _ := lookup(r, r.users, e.Subject.ID())
+	if err := r.fold(e); err != nil {
+		return err
+	}
+	r.takeEnding(e, client, user)
+	return nil
+}
+
+func (r *registry) fold(e events.Recorded) error {
 	switch e.Subject.Kind() {
 	case "client":
 		return r.applyClient(e)
@@ -178,7 +190,8 @@ type revocations struct {
 	// walk over all. An entry that was extended is in several.
 	due map[int64][]fold.Revocation
 	// swept is the minute up to which what is due has been dropped.
-	swept int64
+	swept   int64
+	journal journal
 }
 
 func newRevocations() *revocations {
@@ -204,12 +217,15 @@ func (r *revocations) apply(e events.Recorded, clock time.Time) error {
 	if err != nil {
 		return err
 	}
+	var ended []Ending
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if ok {
 		r.add(revocation)
+		ended = endingsOf(revocation)
 	}
 	r.sweep(clock)
+	r.mu.Unlock()
+	r.journal.add(e, ended...)
 	return nil
 }
 

@@ -4,13 +4,14 @@ import (
 	"context"
 	"slices"
 
+	"github.com/chancery-authority/chancery/api/endings"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events"
 )
 
 // lineage is a token and everything that it was made from.
-func lineage(c jose.Claims) []rules.Link { return rules.Lineage(presented{claims: c}.seen()) }
+func lineage(c jose.Claims) []rules.Link { return rules.Lineage(endings.Presented(c)) }
 
 // active reports whether a verified access token, and every token that it was
 // made from, was neither revoked nor lost its client or user.
@@ -41,13 +42,25 @@ func (a *Authority) requireFresh(ctx context.Context, links []rules.Link) error 
 // memory; requireFresh comes first.
 func (a *Authority) stand(ctx context.Context, links []rules.Link) (bool, error) {
 	for _, l := range links {
-		if l.JTI != "" && a.tokenLost(l.Partition, l.IssuedAt) || a.Feed.TokenRevoked(l.JTI) || !l.Grant.IsZero() && a.Feed.GrantRevoked(l.Grant) {
-			return false, nil
-		}
-		client, user, err := a.holder(ctx, l.Client, l.User)
-		if err != nil || !l.InForce(client, user) {
+		if why, err := a.ended(ctx, l); err != nil || why != "" {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// ended says what has ended one link before its time, or nothing.
+func (a *Authority) ended(ctx context.Context, l rules.Link) (rules.Why, error) {
+	revoked := rules.LinkState{
+		Lost:         l.JTI != "" && a.tokenLost(l.Partition, l.IssuedAt),
+		TokenRevoked: a.Feed.TokenRevoked(l.JTI), GrantRevoked: !l.Grant.IsZero() && a.Feed.GrantRevoked(l.Grant),
+	}
+	if revoked.Lost || revoked.TokenRevoked || revoked.GrantRevoked {
+		return l.Ended(revoked), nil // its client and user may have to be read
+	}
+	c, u, err := a.holder(ctx, l.Client, l.User)
+	if err != nil {
+		return "", err
+	}
+	return l.Ended(rules.LinkState{Client: rules.ClientParty(c), User: rules.UserParty(u)}), nil
 }

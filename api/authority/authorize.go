@@ -58,7 +58,7 @@ func (a *Authority) authorization(r AuthorizationRequest, auth Authentication, p
 // SubjectOf is the sub that a client is told of a user (OIDC Core §8).
 func (a *Authority) SubjectOf(c fold.Client, user string) string {
 	if c.SubjectType == rules.SubjectPairwise {
-		return a.Keys.PairwiseSubject(rules.Sector(c.ClientSettings), user)
+		return a.Keys.PairwiseSubject(fold.Sector(c.ClientSettings), user)
 	}
 	return user
 }

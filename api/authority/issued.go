@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 
+	"github.com/chancery-authority/chancery/api/endings"
 	"github.com/chancery-authority/chancery/api/jose"
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/events"
@@ -142,14 +143,7 @@ func aboutToken(grant events.GrantID, user string, refusal *rules.Refusal) *rule
 }
 
 // seen is what the rules see of a token.
-func (t presented) seen() rules.Presented {
-	c := t.claims
-	return rules.Presented{
-		JTI: c.JTI, Client: c.ClientID, ClientEpoch: c.ClientEpoch, Subject: c.Subject, User: c.User, UserEpoch: c.UserEpoch,
-		Scope: c.Scope, Audience: c.Audience, Expires: c.Expires, Partition: c.Partition, Grant: c.Grant,
-		Act: c.Act, MayAct: c.MayAct, Chain: c.Chain, IssuedAt: c.IssuedAt,
-	}
-}
+func (t presented) seen() rules.Presented { return endings.Presented(t.claims) }
 
 // claims are those that every token outside a grant's rotation has.
 func (a *Authority) claims(p events.Partition, f events.AccessTokenIssued) jose.Claims {

@@ -18,16 +18,13 @@ type Standing struct {
 	Reason         string
 }
 
-// Reasons for which what was issued does not stand, beside those of events.
+// Reasons for which what was issued does not stand, beside those of events and
+// those of rules.Why.
 const (
-	endedToken     = "token_revoked"
-	endedGrant     = "grant_revoked"
-	endedByClient  = "client_disabled"
-	endedClientCut = "client_cut_off"
-	endedByUser    = "user_disabled"
-	endedUserCut   = "user_cut_off"
-	endedAncestor  = "ancestor_ended"
-	expiredCode    = "code_not_redeemed"
+	endedToken    = "token_revoked"
+	endedGrant    = string(rules.WhyGrantRevoked)
+	endedAncestor = "ancestor_ended"
+	expiredCode   = "code_not_redeemed"
 )
 
 // GrantStanding is that of a grant that is in the log, with its state.
@@ -105,27 +102,9 @@ func issuedTo(g fold.Grant) rules.IssuedTo {
 
 // endedBy says what ended one token of a line, or nothing.
 func (a *Authority) endedBy(ctx context.Context, l rules.Link) (string, error) {
-	if l.JTI != "" && a.tokenLost(l.Partition, l.IssuedAt) {
-		return endedRestored, nil
+	why, err := a.ended(ctx, l)
+	if why == rules.WhyRevoked {
+		return endedToken, err
 	}
-	if l.JTI != "" && a.Feed.TokenRevoked(l.JTI) {
-		return endedToken, nil
-	}
-	if !l.Grant.IsZero() && a.Feed.GrantRevoked(l.Grant) {
-		return endedGrant, nil
-	}
-	c, u, err := a.holder(ctx, l.Client, l.User)
-	switch {
-	case err != nil:
-		return "", err
-	case l.InForce(c, u):
-		return "", nil
-	case c.Disabled:
-		return endedByClient, nil
-	case l.ClientEpoch < c.Epoch:
-		return endedClientCut, nil
-	case u.Disabled:
-		return endedByUser, nil
-	}
-	return endedUserCut, nil
+	return string(why), err
 }

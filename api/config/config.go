@@ -36,6 +36,8 @@ type Settings struct {
 	MACKeyRotateEvery time.Duration `name:"mac-key-rotate-every" default:"2160h" help:"The same of the MAC key, which authenticates codes, refresh tokens and sessions: 168h at least, because there can be 255 of them ever."`
 	KeyAnnounceFor    time.Duration `default:"24h" help:"How long a new key is published before it is used: longer than anybody keeps a JWK Set."`
 
+	RevocationFeeds int `default:"256" placeholder:"N" help:"Revocation feeds that are served at once, at most a quarter of them to one client; 0 is none. Each replica counts for itself."`
+
 	AddressLimit        limit.Rate `default:"0" placeholder:"RATE" reload:"" help:"Calls from one address (of IPv6: one /64): N/s, N/m or N/h, then how many at once, as 500/s:1000; 0 is no limit. Each replica counts for itself, as with all limits."`
 	ClientLimit         limit.Rate `default:"0" placeholder:"RATE" reload:"" help:"Calls of one confidential client, once authenticated; 0 is no limit."`
 	RegistrationLimit   limit.Rate `default:"60/m:100" placeholder:"RATE" reload:"" help:"Registrations of users from one address; 0 is no limit."`
@@ -94,6 +96,7 @@ func Default() Settings {
 		KeyRotateEvery:    90 * 24 * time.Hour,
 		MACKeyRotateEvery: 90 * 24 * time.Hour,
 		KeyAnnounceFor:    24 * time.Hour,
+		RevocationFeeds:   256,
 
 		Registration: true,
 
@@ -139,6 +142,7 @@ func (s Settings) Check() error {
 		named("refresh-idle", validateIdle(s.RefreshIdle, s.RefreshAbsolute)),
 		within("retry-window", s.RetryWindow, 0, MaxRetryWindow),
 		within("session-lifetime", s.SessionLifetime, time.Second, MaxSessionLifetime),
+		named("revocation-feeds", validateFeeds(s.RevocationFeeds)),
 		within("freshness-bound", s.FreshnessBound, MinFreshnessBound, MaxFreshnessBound),
 		within("key-announce-for", s.KeyAnnounceFor, max(MinKeyAnnouncement, 3*s.FreshnessBound), MaxKeyAnnouncement),
 		named("key-rotate-every", validateRotation(s.KeyRotateEvery, MinKeyRotation, s.KeyAnnounceFor)),
@@ -156,6 +160,13 @@ func named(flag string, err error) error {
 func within(flag string, d, least, most time.Duration) error {
 	if d < least || d > most {
 		return fmt.Errorf("%s: %s is not between %s and %s", flag, d, least, most)
+	}
+	return nil
+}
+
+func validateFeeds(n int) error {
+	if n < 0 {
+		return fmt.Errorf("%d is negative", n)
 	}
 	return nil
 }

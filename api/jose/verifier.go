@@ -12,6 +12,9 @@ import (
 // ErrExpired is returned for a token that is in order but past its end.
 var ErrExpired = errors.New("token expired")
 
+// ErrUnknownKey is the ErrInvalid of a token whose kid names none of the keys.
+var ErrUnknownKey = invalid("unknown kid")
+
 // leeway is how far ahead of us the clock of the replica that issued a token may
 // be: each is within 1 s of the log's.
 const leeway = 2 * time.Second
@@ -39,18 +42,27 @@ func NewVerifier(issuer string, keys []PublicKey) (*Verifier, error) {
 // the keys, type, issuer and time. The error is ErrInvalid or ErrExpired.
 // Audience, epochs and revocation are for the caller.
 func (v *Verifier) Verify(text string, now time.Time) (Claims, error) {
-	c, _, err := v.Read(text)
+	c, _, err := v.VerifyBy(text, now)
+	return c, err
+}
+
+// VerifyBy is Verify with the id of the key that signed. Of a key that is not known
+// the error is ErrUnknownKey.
+func (v *Verifier) VerifyBy(text string, now time.Time) (c Claims, kid string, err error) {
+	c, kid, err = v.Read(text)
 	switch {
 	case err != nil:
-		return Claims{}, err
 	case c.IssuedAt > now.Add(leeway).Unix():
-		return Claims{}, invalid("issued in the future")
+		err = invalid("issued in the future")
 	case c.NotBefore > now.Add(leeway).Unix():
-		return Claims{}, invalid("not valid yet")
+		err = invalid("not valid yet")
 	case now.Unix() >= c.Expires:
-		return Claims{}, ErrExpired
+		err = ErrExpired
 	}
-	return c, nil
+	if err != nil {
+		return Claims{}, "", err
+	}
+	return c, kid, nil
 }
 
 // Read is Verify whatever the time, with the id of the key: it proves that the
@@ -82,7 +94,7 @@ func (v *Verifier) open(text, typ string) (payload []byte, kid string, err error
 	}
 	key, ok := v.keys[t.header.kid]
 	if !ok {
-		return nil, "", invalid("unknown kid")
+		return nil, "", ErrUnknownKey
 	}
 	payload, err = key.verify(t)
 	return payload, key.ID, err

@@ -263,7 +263,8 @@ func (w *walk) accessTokenAlive(now time.Time) bool {
 		return false
 	}
 	for _, l := range w.Lineage {
-		if w.known.lost(l) || w.known.revoked[l.JTI] || w.known.grants[l.Grant].Revoked() || !l.InForce(w.known.clients[l.Client], w.known.users[l.User]) {
+		exists := w.known.clients[l.Client].Exists() && (l.User == "" || w.known.users[l.User].Exists())
+		if !exists || l.Ended(w.known.state(l)) != "" {
 			return false
 		}
 	}

@@ -132,20 +132,30 @@ func (k known) applyUser(id string, r events.Recorded) error {
 	return err
 }
 
-// ended says what has ended one link for good. To disable a client or a user
-// raises the epoch, so no event revives what it ended (IssuedTo.InForce).
-func (k known) ended(l Link) Why {
-	switch {
-	case k.lost(l), k.grants[l.Grant].RevokedReason == events.ReasonLogRestored:
-		return WhyLogRestored
-	case l.JTI != "" && k.revoked[l.JTI]:
-		return WhyRevoked
-	case k.grants[l.Grant].Revoked():
-		return WhyGrantRevoked
-	case l.ClientEpoch < k.clients[l.Client].Epoch:
-		return k.clientEnds[l.Client]
-	case l.User != "" && l.UserEpoch < k.users[l.User].Epoch:
-		return k.userEnds[l.User]
+// state is what is known of a link.
+func (k known) state(l Link) LinkState {
+	return LinkState{
+		Lost: k.lost(l), TokenRevoked: k.revoked[l.JTI], GrantRevoked: k.grants[l.Grant].Revoked(),
+		Client: ClientParty(k.clients[l.Client]), User: UserParty(k.users[l.User]),
 	}
-	return ""
+}
+
+// ended says what has ended one link for good. To disable a client or a user
+// raises the epoch, so no event revives what it ended, and the epoch is enough.
+func (k known) ended(l Link) Why {
+	s := k.state(l)
+	s.Client.Disabled, s.User.Disabled = false, false
+	switch why := l.Ended(s); why {
+	case WhyGrantRevoked:
+		if k.grants[l.Grant].RevokedReason == events.ReasonLogRestored {
+			return WhyLogRestored
+		}
+		return why
+	case WhyClientCutOff:
+		return k.clientEnds[l.Client]
+	case WhyUserCutOff:
+		return k.userEnds[l.User]
+	default:
+		return why
+	}
 }

@@ -17,6 +17,18 @@ func MayIntrospect(c fold.Client, tokenClient string, audience []string) bool {
 	return c.IntrospectAny || c.ID == tokenClient || slices.Contains(audience, c.ID)
 }
 
+// MayFollowRevocations reports whether a client, of all there are, may hear of
+// everything that ends access tokens. That is a confidential one that may introspect
+// tokens of others: it is named for it, or there are tokens that are for it.
+func MayFollowRevocations(c fold.Client, all []fold.Client) bool {
+	if c.Public {
+		return false
+	}
+	return c.IntrospectAny || slices.ContainsFunc(all, func(of fold.Client) bool {
+		return slices.Contains(of.Audience, c.ID) || slices.Contains(of.TokenExchange.Audiences, c.ID)
+	})
+}
+
 // RefreshTokenActive decides whether the refresh token of a generation, rendered
 // with a MAC key, could be used now. Introspection never changes a grant: an older generation is
 // inactive, not reuse. The refusal is one that a newer event may overturn.
@@ -59,11 +71,8 @@ type IssuedTo struct {
 // InForce reports whether the client, and the user if there is one, still
 // stand behind a token: neither is disabled, nor was since it was issued.
 func (t IssuedTo) InForce(c fold.Client, u fold.User) bool {
-	if !c.Exists() || c.Disabled || t.ClientEpoch < c.Epoch {
+	if !c.Exists() || t.User != "" && !u.Exists() {
 		return false
 	}
-	if t.User == "" {
-		return true
-	}
-	return u.Exists() && !u.Disabled && t.UserEpoch >= u.Epoch
+	return t.ended(ClientParty(c), UserParty(u)) == ""
 }

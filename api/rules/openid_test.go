@@ -148,7 +148,7 @@ func TestSubjectSettings(t *testing.T) {
 				return
 			}
 			wantRefusal(t, refusal, "")
-			if got := rules.Sector(s); got != strings.Trim(test.want, "-") {
+			if got := fold.Sector(s); got != strings.Trim(test.want, "-") {
 				t.Errorf("sector %q", got)
 			}
 		})

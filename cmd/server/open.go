@@ -81,6 +81,7 @@ func (s *Server) openAPI(ctx context.Context) error {
 	if err := s.refuseDemo(ctx); err != nil {
 		return err
 	}
+	s.public.http.RegisterOnShutdown(s.api.EndFeeds)
 	handler.Handler = s.api.Public()
 	s.health.handOver(s.api.Admin())
 	s.serve(s.public)
