@@ -18,7 +18,7 @@ import (
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
-// bucketName is the bucket of private parts. Its records are:
+// Bucket is the bucket of private parts. Its records are:
 //
 //	check              a sealed constant, to recognize wrong key-encryption keys
 //	mac.<id>           a sealed MAC key
@@ -27,7 +27,7 @@ import (
 //	pairwise           a sealed key that pairwise subjects are derived with
 //
 // Each is created once and never changed.
-const bucketName = "SECRETS"
+const Bucket = "SECRETS"
 
 const (
 	checkRecord = "check"
@@ -38,6 +38,11 @@ const (
 // what the realm's other replicas have sealed.
 var ErrWrongKey = errors.New("wrong key-encryption key")
 
+// OpenBucket opens the bucket of private parts, or creates it.
+func OpenBucket(ctx context.Context, log *eventlog.Log) (jetstream.KeyValue, error) {
+	return log.Bucket(ctx, Bucket)
+}
+
 // A vault is the bucket and the sealer of all that is in it.
 type vault struct {
 	kv     jetstream.KeyValue
@@ -47,7 +52,7 @@ type vault struct {
 // openVault makes sure that the ring is the realm's before anything is sealed
 // with it.
 func openVault(ctx context.Context, log *eventlog.Log, ring *secret.Ring) (vault, error) {
-	kv, err := log.Bucket(ctx, bucketName)
+	kv, err := OpenBucket(ctx, log)
 	if err != nil {
 		return vault{}, err
 	}

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 )
 
+// release is the version that a build outside of a repository was told of.
+var release string
+
 // version is the module's version, with the revision where the build knows it.
 func version() string {
-	v, revision := "devel", ""
+	v, revision := cmp.Or(release, "devel"), ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if info.Main.Version != "" && info.Main.Version != "(devel)" {
 			v = info.Main.Version

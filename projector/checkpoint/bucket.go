@@ -7,7 +7,14 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events/eventlog"
 )
+
+// OpenBucket opens the bucket of checkpoints, or creates it.
+func OpenBucket(ctx context.Context, log *eventlog.Log) (jetstream.KeyValue, error) {
+	return log.Bucket(ctx, Bucket)
+}
 
 // record is what the bucket has of a stream.
 type record struct {
@@ -44,7 +51,7 @@ func (k *Keeper) write(ctx context.Context, stream string, r record, revision ui
 	} else {
 		_, err = k.kv.Update(ctx, stream, text, revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return nil
 	}
 	if err != nil {
