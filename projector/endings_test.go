@@ -110,7 +110,7 @@ func TestJournalForgets(t *testing.T) {
 	var j journal
 	at := func(i int) Place { return Place{uint64(i), int64(i)} }
 	for i := 1; i <= 3*maxJournal; i++ {
-		j.add(events.Recorded{Seq: uint64(i), Stored: time.Unix(0, int64(i))}, &Ending{JTI: fmt.Sprint(i)})
+		j.add(events.Recorded{Seq: uint64(i), Stored: time.Unix(0, int64(i))}, Ending{JTI: fmt.Sprint(i)})
 	}
 	if len(j.passed) > 2*maxJournal {
 		t.Errorf("remembers %d", len(j.passed))

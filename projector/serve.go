@@ -25,6 +25,9 @@ const (
 	codeUnavailable = "503"
 )
 
+// ReadSubjects are all subjects that reads are asked on.
+func ReadSubjects(r events.Realm) string { return string(r) + ".read.>" }
+
 // readSubject is where states of a partition or the registry are asked for. Every
 // projector that serves it listens there, and one of them answers.
 // While versions are mixed, each asks for states it knows all fields of.

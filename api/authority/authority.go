@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/chancery-authority/chancery/api/keys"
 	"github.com/chancery-authority/chancery/api/limit"
 	"github.com/chancery-authority/chancery/api/rules"
@@ -93,13 +95,9 @@ type Authority struct {
 
 // New returns an Authority on what cfg holds. Close it.
 func New(ctx context.Context, cfg Config) (*Authority, error) {
-	bucket, err := cfg.Log.ErasableBucket(ctx, "RECORDS")
+	bucket, waiting, err := OpenBuckets(ctx, cfg.Log)
 	if err != nil {
-		return nil, fmt.Errorf("open the directory's bucket: %w", err)
-	}
-	waiting, err := cfg.Log.ExpiringBucket(ctx, "DEVICES", deviceRecordAge)
-	if err != nil {
-		return nil, fmt.Errorf("open the bucket of devices: %w", err)
+		return nil, err
 	}
 	a := &Authority{
 		Config: cfg, records: &records{bucket: bucket},
@@ -110,6 +108,25 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	a.done.Go(func() { a.eraser(ctx) })
 	return a, nil
+}
+
+// The buckets of what is known of people, and of devices that wait for one.
+const (
+	RecordsBucket = "RECORDS"
+	DevicesBucket = "DEVICES"
+)
+
+// OpenBuckets opens the buckets of the authority, or creates them.
+func OpenBuckets(ctx context.Context, log *eventlog.Log) (*eventlog.ErasableBucket, jetstream.KeyValue, error) {
+	people, err := log.ErasableBucket(ctx, RecordsBucket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the directory's bucket: %w", err)
+	}
+	waiting, err := log.ExpiringBucket(ctx, DevicesBucket, deviceRecordAge)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the bucket of devices: %w", err)
+	}
+	return people, waiting, nil
 }
 
 // Close writes the refusals that are not in the log yet, for two seconds at

@@ -17,9 +17,10 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
+// QueueName is that of the durable consumers, one on each stream.
+const QueueName = "backchannel-logout"
+
 const (
-	// queueName is that of the durable consumers, one on each stream.
-	queueName = "backchannel-logout"
 	// workers is how many ends of sessions are worked on at once, of a stream.
 	workers = 32
 	// tokenLifetime is how long a logout token is good for (§2.4: two minutes at
@@ -79,7 +80,7 @@ func start(ctx context.Context, cfg Config, giveUp time.Duration) *Deliverer {
 }
 
 func (d *Deliverer) work(ctx context.Context, stream string, subject events.Subject) {
-	q := eventlog.Queue{Name: queueName, Stream: stream, Subjects: []string{string(subject)}, Workers: workers}
+	q := eventlog.Queue{Name: QueueName, Stream: stream, Subjects: []string{string(subject)}, Workers: workers}
 	d.done.Go(func() {
 		if err := d.cfg.Log.Work(ctx, q, d.do); ctx.Err() == nil {
 			d.cfg.Logger.Error("clients are not told of ends of sessions", "stream", stream, "reason", err)

@@ -254,7 +254,7 @@ func startTogether(t *testing.T, realms []realm) {
 
 func (r realm) records(prefix string) []string {
 	r.Helper()
-	kv, err := r.log.Bucket(r.Context(), bucketName)
+	kv, err := r.log.Bucket(r.Context(), Bucket)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -305,7 +305,7 @@ func (r realm) everything() []byte {
 	if err != nil {
 		r.Fatal(err)
 	}
-	kv, err := r.log.Bucket(r.Context(), bucketName)
+	kv, err := r.log.Bucket(r.Context(), Bucket)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// bucketName is the bucket of private parts. Its records are:
+// Bucket is the bucket of private parts. Its records are:
 //
 //	check              a sealed constant, to recognize wrong key-encryption keys
 //	mac.<id>           a sealed MAC key
@@ -31,7 +31,7 @@ import (
 //
 // Each is created once and never changed, but for the key-encryption key that it
 // is sealed with.
-const bucketName = "SECRETS"
+const Bucket = "SECRETS"
 
 const (
 	checkRecord = "check"
@@ -41,6 +41,11 @@ const (
 // ErrWrongKey is returned when this replica's key-encryption keys do not open
 // what the realm's other replicas have sealed.
 var ErrWrongKey = errors.New("wrong key-encryption key")
+
+// OpenBucket opens the bucket of private parts, or creates it.
+func OpenBucket(ctx context.Context, log *eventlog.Log) (jetstream.KeyValue, error) {
+	return log.Bucket(ctx, Bucket)
+}
 
 // A vault is the bucket and the sealer of all that is in it.
 type vault struct {
@@ -54,7 +59,7 @@ type vault struct {
 // openVault makes sure that the ring is the realm's before anything is sealed
 // with it.
 func openVault(ctx context.Context, log *eventlog.Log, ring *secret.Ring) (vault, error) {
-	kv, err := log.Bucket(ctx, bucketName)
+	kv, err := OpenBucket(ctx, log)
 	if err != nil {
 		return vault{}, err
 	}

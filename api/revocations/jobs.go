@@ -12,12 +12,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
 )
 
 // recordAge is how long records are kept after they were last written. What was
 // revoked is in the log for ever, under the job's id as request id.
 const recordAge = 90 * 24 * time.Hour
+
+// Bucket is that of the jobs.
+const Bucket = "REVOCATIONS"
+
+// OpenBucket opens the bucket of jobs, or creates it.
+func OpenBucket(ctx context.Context, log *eventlog.Log) (jetstream.KeyValue, error) {
+	return log.ExpiringBucket(ctx, Bucket, recordAge)
+}
 
 // saveTime bounds one try to write a record.
 const saveTime = 2 * time.Second

@@ -74,7 +74,7 @@ type Runner struct {
 
 // Start starts to work, whatever becomes of ctx. Close it.
 func Start(ctx context.Context, cfg Config) (*Runner, error) {
-	bucket, err := cfg.Log.ExpiringBucket(ctx, "REVOCATIONS", recordAge)
+	bucket, err := OpenBucket(ctx, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket of revocations: %w", err)
 	}

@@ -17,6 +17,9 @@ type cli struct {
 	API       apiCmd       `cmd:"" name:"api" group:"run" help:"Run a stateless API replica that asks projectors."`
 	Projector projectorCmd `cmd:"" group:"run" help:"Run a projector that serves reads to API replicas."`
 
+	Setup  setupCmd  `cmd:"" group:"run" help:"Prepare an authority on several machines."`
+	Health healthCmd `cmd:"" group:"run" help:"Say whether the process on this machine is ready."`
+
 	Client  clientCmd  `cmd:"" group:"administer" help:"Register and manage clients."`
 	User    userCmd    `cmd:"" group:"administer" help:"Register and manage users."`
 	Grant   grantCmd   `cmd:"" group:"administer" help:"Look at grants and revoke them."`

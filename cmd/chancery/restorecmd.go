@@ -57,7 +57,7 @@ func (c *restoreCmd) Run(ctx context.Context, t terminal) (err error) {
 	began := time.Now()
 	o := backup.Options{
 		Realm: realm, Replicas: c.Log.Replicas, Known: known, Unsigned: c.Unsigned,
-		Checkpoints: checkpoint.Bucket(realm),
+		Checkpoints: eventlog.BucketName(realm, checkpoint.Bucket),
 		Progress:    func(what string) { _, _ = fmt.Fprintln(t.err, printable(what)) },
 	}
 	if !c.NothingLost {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/chancery-authority/chancery/api/telemetry"
 )
+
+// release is the version that a build outside of a repository was told of.
+var release string
 
 // version is the module's version, with the revision where the build knows it.
 func version() string {
@@ -20,7 +24,7 @@ func version() string {
 
 // build is what the program was built from, as far as it knows.
 func build() telemetry.Build {
-	b := telemetry.Build{Version: "devel"}
+	b := telemetry.Build{Version: cmp.Or(release, "devel")}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if info.Main.Version != "" && info.Main.Version != "(devel)" {
 			b.Version = info.Main.Version

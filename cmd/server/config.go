@@ -96,11 +96,11 @@ type Log struct {
 	Replicas   int    `default:"1" help:"Copies of every stream: 1, 3 or 5. The embedded server keeps 1."`
 
 	NATSURL        string `name:"nats-url" placeholder:"URL" help:"NATS servers to use instead of the embedded one, separated by commas."`
-	NATSCreds      string `name:"nats-creds" type:"path" placeholder:"FILE" help:"Credentials file of the account the log is in."`
+	NATSCreds      string `name:"nats-creds" type:"path" placeholder:"FILE" help:"Credentials of a user of the account the log is in: a file with a JWT and its key, as nsc makes it, or with the seed of an nkey."`
 	NATSTLSCA      string `name:"nats-tls-ca" type:"path" placeholder:"FILE" help:"Certificates that sign the NATS servers'."`
 	NATSTLSCert    string `name:"nats-tls-cert" type:"path" placeholder:"FILE" help:"Client certificate for the NATS servers."`
 	NATSTLSKey     string `name:"nats-tls-key" type:"path" placeholder:"FILE" help:"Key of the client certificate."`
-	NATSSysCreds   string `name:"nats-sys-creds" type:"path" placeholder:"FILE" help:"System account credentials, with which every server is asked whether it syncs before it acknowledges."`
+	NATSSysCreds   string `name:"nats-sys-creds" type:"path" placeholder:"FILE" help:"Credentials of a user of the system account, with which every server is asked whether it syncs before it acknowledges."`
 	AcceptDataLoss bool   `help:"Start although the servers do not sync before they acknowledge, or cannot be asked. A power cut may then lose acknowledged events: revocations too."`
 }
 

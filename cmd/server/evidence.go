@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/archive"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
@@ -153,22 +154,39 @@ func (c Config) checkpointKey() (secret.Secret, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	// The name is a part of every checkpoint, so it must not be another's.
-	private, public, err := tree.NewKey(rand.Reader, "chancery-"+c.Log.Realm+"-"+strings.ToLower(rand.Text()[:8]))
+	public, err := CreateCheckpointKey(path, CheckpointKeyName(events.Realm(c.Log.Realm)))
+	if err != nil {
+		return secret.Secret{}, err
+	}
+	c.Logger.Info("made the key of checkpoints: give its public half to who verifies the log", "file", path, "public", public)
+	return readSecret("the key of checkpoints", path)
+}
+
+// CheckpointKeyName is a name for a realm's key. It is a part of every
+// checkpoint, so it must not be another's.
+func CheckpointKeyName(r events.Realm) string {
+	return "chancery-" + string(r) + "-" + strings.ToLower(rand.Text()[:8])
+}
+
+// CreateCheckpointKey makes a key of that name, and puts it at path and its
+// public half, which it gives, at path with .pub behind it. If somebody else was
+// first, it is theirs that counts.
+func CreateCheckpointKey(path, name string) (public string, err error) {
+	private, _, err := tree.NewKey(rand.Reader, name)
 	if err == nil {
 		err = secret.CreateFile(path, []byte(private+"\n"))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return secret.Secret{}, fmt.Errorf("making the key of checkpoints: %w", err)
+		return "", fmt.Errorf("making the key of checkpoints: %w", err)
 	}
-	c.Logger.Info("made the key of checkpoints: give its public half to who verifies the log", "file", path, "public", public)
-	if key, err = readSecret("the key of checkpoints", path); err == nil {
-		public, err = tree.PublicKey(key.Reveal()) // somebody else may have been first
+	key, err := readSecret("the key of checkpoints", path)
+	if err == nil {
+		public, err = tree.PublicKey(key.Reveal())
 	}
 	if err == nil {
 		err = os.WriteFile(path+".pub", []byte(public+"\n"), 0o644) //nolint:gosec // it is public
 	}
-	return key, err
+	return public, err
 }
 
 // knownKeys are those whose checkpoints count, nil where none is known.

@@ -49,12 +49,17 @@ func (s *Server) startEmbedded() (*nats.Conn, error) {
 	return nc, nil
 }
 
-func (s *Server) connect(creds string) (*nats.Conn, error) {
-	l := s.cfg.Log
-	nc, err := eventlog.Connect(eventlog.ConnectConfig{
+// Connect connects to the servers of nats-url as the user whose credentials
+// these are.
+func (l Log) Connect(creds string, logger *slog.Logger) (*nats.Conn, error) {
+	return eventlog.Connect(eventlog.ConnectConfig{
 		URL: l.NATSURL, Name: connectionName, Creds: creds,
-		CA: l.NATSTLSCA, Cert: l.NATSTLSCert, Key: l.NATSTLSKey, Logger: s.logger,
+		CA: l.NATSTLSCA, Cert: l.NATSTLSCert, Key: l.NATSTLSKey, Logger: logger,
 	})
+}
+
+func (s *Server) connect(creds string) (*nats.Conn, error) {
+	nc, err := s.cfg.Log.Connect(creds, s.logger)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events"
 )
 
 // Bucket opens the realm's key-value bucket of that name, and creates it if
@@ -26,10 +28,10 @@ func (l *Log) ExpiringBucket(ctx context.Context, name string, maxAge time.Durat
 	return b.kv, err
 }
 
-// bucketName is that of a realm's bucket.
-func (l *Log) bucketName(name string) string {
-	return strings.ToUpper(string(l.cfg.Realm)) + "_" + name
-}
+// BucketName is the name that a realm's bucket has in NATS.
+func BucketName(r events.Realm, name string) string { return strings.ToUpper(string(r)) + "_" + name }
+
+func (l *Log) bucketName(name string) string { return BucketName(l.cfg.Realm, name) }
 
 // bucketOf is the bucket of that name, which is opened once.
 func (l *Log) bucketOf(ctx context.Context, name string, c jetstream.StreamConfig) (bucket, error) {
@@ -49,8 +51,8 @@ func (l *Log) bucketOf(ctx context.Context, name string, c jetstream.StreamConfi
 	return b, nil
 }
 
-// patientKV repeats a read whose answer is lost, as reads of the log are. With
-// a leader that has just died it would take as long as its caller allows.
+// patientKV repeats a read whose answer is lost, as reads of the log are: with a
+// leader that has just died it would take as long as its caller allows.
 type patientKV struct{ jetstream.KeyValue }
 
 // Get is described at jetstream.KeyValue.
@@ -62,6 +64,21 @@ func (kv patientKV) Get(ctx context.Context, key string) (entry jetstream.KeyVal
 		return err
 	})
 	return entry, err
+}
+
+// Create is described at jetstream.KeyValue. On replicated buckets another's
+// record may be on its way when this one is refused for it; that is waited for,
+// so who is told that a key exists can read it.
+func (kv patientKV) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (revision uint64, err error) {
+	ctx, cancel := withDefaultTimeout(ctx, readTimeout)
+	defer cancel()
+	pause := backoff{next: attemptTimeout / 100, most: attemptTimeout}
+	for {
+		revision, err = kv.KeyValue.Create(ctx, key, value, opts...)
+		if errorCode(err) != jetstream.JSErrCodeStreamWrongLastSequenceConstant || !pause.wait(ctx) {
+			return revision, err
+		}
+	}
 }
 
 // bucket is an open bucket and the stream behind it.

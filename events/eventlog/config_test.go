@@ -4,8 +4,10 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,6 +241,43 @@ func TestBucket(t *testing.T) {
 			t.Errorf("bucket of direct reads: %v", err)
 		}
 	})
+}
+
+// Of those who create one key at once one does, and the others read its record
+// straight after they were told that it exists.
+func TestCreateAtOnce(t *testing.T) {
+	t.Parallel()
+	c := embeddedtest.NewCluster(t)
+	var racers []jetstream.KeyValue
+	for i := range 2 * embeddedtest.Nodes {
+		kv, err := open(t, c.Connect(i%embeddedtest.Nodes), eventlog.Config{Replicas: 3}).Bucket(within(t, patience), "people")
+		if err != nil {
+			t.Fatal(err)
+		}
+		racers = append(racers, kv)
+	}
+	for round := range 100 {
+		key := strconv.Itoa(round)
+		var created atomic.Int32
+		var racing sync.WaitGroup
+		for i, kv := range racers {
+			racing.Go(func() {
+				_, err := kv.Create(within(t, patience), key, []byte(strconv.Itoa(i)))
+				if err == nil {
+					created.Add(1)
+				} else if !errors.Is(err, jetstream.ErrKeyExists) {
+					t.Error(err)
+				}
+				if _, err := kv.Get(within(t, patience), key); err != nil {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		racing.Wait()
+		if n := created.Load(); n != 1 {
+			t.Errorf("round %d: created by %d", round, n)
+		}
+	}
 }
 
 // TestExpiringBucket forgets what was not written for a while, and is refused

@@ -1,11 +1,14 @@
 package eventlog
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // ConnectConfig says how to reach NATS servers outside this process. Empty
@@ -15,7 +18,8 @@ type ConnectConfig struct {
 	URL string
 	// Name is shown in the servers' connection lists.
 	Name string
-	// Creds is a file with a user's JWT and key, as nsc makes them.
+	// Creds is a file with a user's JWT and key, as nsc makes them, or with the
+	// seed of a user's nkey alone.
 	Creds string
 	// CA is a file with the certificates that servers are verified with, the
 	// system's if empty. Cert and Key are files of a client certificate.
@@ -47,6 +51,11 @@ func Connect(c ConnectConfig) (*nats.Conn, error) {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPingsOut),
 	}
+	identity, err := c.identity()
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	opts = append(opts, identity...)
 	opts = append(opts, c.security()...)
 	opts = append(opts, c.reports()...)
 	nc, err := nats.Connect(c.URL, opts...)
@@ -56,10 +65,42 @@ func Connect(c ConnectConfig) (*nats.Conn, error) {
 	return nc, nil
 }
 
-func (c ConnectConfig) security() (opts []nats.Option) {
-	if c.Creds != "" {
-		opts = append(opts, nats.UserCredentials(c.Creds))
+// identity is who connects, and where answers to it go: to an inbox below
+// _INBOX and the user's public key, so that users can be kept from reading what
+// is answered to others.
+func (c ConnectConfig) identity() ([]nats.Option, error) {
+	if c.Creds == "" {
+		return nil, nil
 	}
+	text, err := os.ReadFile(c.Creds)
+	if err != nil {
+		return nil, fmt.Errorf("read the credentials: %w", err)
+	}
+	user, err := nkeys.ParseDecoratedUserNKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("read the credentials in %s: %w", c.Creds, err)
+	}
+	defer user.Wipe()
+	public, err := user.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("read the credentials in %s: %w", c.Creds, err)
+	}
+	login := nats.UserCredentials(c.Creds)
+	if !bytes.Contains(text, []byte(userJWT)) {
+		if login, err = nats.NkeyOptionFromSeed(c.Creds); err != nil {
+			return nil, fmt.Errorf("read the nkey in %s: %w", c.Creds, err)
+		}
+	}
+	return []nats.Option{login, nats.CustomInboxPrefix(Inbox(public))}, nil
+}
+
+// userJWT is in every credentials file that has more than a key.
+const userJWT = "BEGIN NATS USER JWT"
+
+// Inbox is what the subjects of answers to a user begin with, by its public key.
+func Inbox(public string) string { return nats.InboxPrefix + public }
+
+func (c ConnectConfig) security() (opts []nats.Option) {
 	if c.CA != "" {
 		opts = append(opts, nats.RootCAs(c.CA))
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 	"github.com/chancery-authority/chancery/events/eventlog"
@@ -140,4 +143,63 @@ func TestConnectKeepsNothingBack(t *testing.T) {
 	p.Heal()
 	eventually(t, "the connection is back", nc.IsConnected)
 	mustAppend(t, open(t, nc, eventlog.Config{}), eventlog.Unit{Event: tick()})
+}
+
+// A user with an nkey is let in by its seed, and is answered in an inbox of its
+// own.
+func TestConnectNkey(t *testing.T) {
+	t.Parallel()
+	user, other := nkey(t), nkey(t)
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		Nkeys: []*server.NkeyUser{{Nkey: user.public, Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: []string{"subject"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{eventlog.Inbox(user.public) + ".>"}},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	nc, err := eventlog.Connect(eventlog.ConnectConfig{URL: s.ClientURL(), Creds: user.file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Request("subject", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("a request is answered with %v", err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, creds := range []string{"", other.file, empty} {
+		if nc, err := eventlog.Connect(eventlog.ConnectConfig{URL: s.ClientURL(), Creds: creds}); err == nil {
+			nc.Close()
+			t.Errorf("%q is let in", creds)
+		}
+	}
+}
+
+type nkeyUser struct{ public, file string }
+
+func nkey(t *testing.T) (u nkeyUser) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.public, err = pair.PublicKey(); err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.file = filepath.Join(t.TempDir(), "user.nk")
+	if err := os.WriteFile(u.file, append(seed, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return u
 }

@@ -18,6 +18,10 @@ import (
 // that nobody could tell.
 var ErrNotDurable = errors.New("the log does not survive a power cut")
 
+// DurabilitySubject is where all servers are asked. A user of the system account
+// needs to publish nothing else.
+const DurabilitySubject = "$SYS.REQ.SERVER.PING.VARZ"
+
 // varzTimeout bounds how long servers may take to answer. Unknown is no.
 const varzTimeout = 3 * time.Second
 
@@ -117,7 +121,7 @@ func askServers(ctx context.Context, system *nats.Conn, hosts []string) (map[str
 		return nil, err
 	}
 	defer answers.Unsubscribe() //nolint:errcheck // nothing is left to lose
-	if err := system.PublishRequest("$SYS.REQ.SERVER.PING.VARZ", answers.Subject, nil); err != nil {
+	if err := system.PublishRequest(DurabilitySubject, answers.Subject, nil); err != nil {
 		return nil, err
 	}
 	answered, size := map[string]bool{}, 0

@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/eventlog"
 )
+
+// OpenBucket opens the bucket of checkpoints, or creates it.
+func OpenBucket(ctx context.Context, log *eventlog.Log) (jetstream.KeyValue, error) {
+	return log.Bucket(ctx, Bucket)
+}
 
 // record is what the bucket has of a stream.
 type record struct {
@@ -19,9 +23,6 @@ type record struct {
 	// Failed is why the stream has failed, for all processes.
 	Failed string `json:"failed,omitempty"`
 }
-
-// Bucket names the realm's bucket of checkpoints, which a restore marks.
-func Bucket(realm events.Realm) string { return strings.ToUpper(string(realm)) + "_" + bucketName }
 
 // MarkFailed is a record of the bucket, changed so that the stream has failed for all
 // processes, until somebody accepts the loss.
@@ -61,7 +62,7 @@ func (k *Keeper) write(ctx context.Context, stream string, r record, revision ui
 	} else {
 		_, err = k.kv.Update(ctx, stream, text, revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return nil
 	}
 	if err != nil {

@@ -26,14 +26,15 @@ import (
 	"github.com/chancery-authority/chancery/projector"
 )
 
+// Bucket is that of the newest checkpoints, by streams.
+const Bucket = "CHECKPOINTS"
+
 const (
 	// interval is how often a stream is looked at, and signed if it has grown.
 	interval = time.Second
 	// isolation is how long a replicated stream may seem shorter before that is
 	// taken for a loss: a leader that is cut off answers from the past.
 	isolation = 30 * time.Second
-	// bucketName is that of the newest checkpoints, by streams.
-	bucketName = "CHECKPOINTS"
 	// complaint is how often what an operator should mend is told.
 	complaint = time.Minute
 )
@@ -110,7 +111,7 @@ type signed struct {
 // Open looks at every stream once, so that one that does not hold has failed
 // before anything is answered from it, and then goes on looking.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
-	kv, err := cfg.Log.Bucket(ctx, bucketName)
+	kv, err := OpenBucket(ctx, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoints: %w", err)
 	}

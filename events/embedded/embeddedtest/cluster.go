@@ -43,7 +43,7 @@ func NewCluster(t testing.TB, tweaks ...func(node int, o *server.Options)) *Clus
 	t.Helper()
 	c := &Cluster{t: t}
 	dir := t.TempDir()
-	ports := freePorts(t, 2*Nodes)
+	ports := FreePorts(t, 2*Nodes)
 	for from := range Nodes {
 		for to := range Nodes {
 			if from != to {
@@ -119,10 +119,10 @@ func (c *Cluster) routesFrom(i int) []*url.URL {
 	return urls
 }
 
-// freePorts finds ports that nobody listens on. A restarted node must listen
+// FreePorts finds ports that nobody listens on. A restarted node must listen
 // where it did before, so they cannot be left to the kernel; they are taken
 // from below those that the kernel gives away, which a proxy might get.
-func freePorts(t testing.TB, n int) []int {
+func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
 	const lowest, highest = 20_000, 32_000
 	var ports []int
