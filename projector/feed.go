@@ -42,6 +42,10 @@ type FeedConfig struct {
 	// Gate, if not nil, is called before every batch of a stream is taken in,
 	// and may hold it back.
 	Gate func(ctx context.Context, stream string) error
+	// Clock is the wall clock, time.Now if nil: another is for tests of a clock
+	// that is stepped. What only measures how long something took asks the
+	// monotonic one.
+	Clock func() time.Time
 }
 
 // A Feed is what every API replica holds in memory: clients, users and keys
@@ -54,6 +58,7 @@ type Feed struct {
 	registryFed *follower
 	partitions  map[events.Partition]*partitionFeed
 	followers   map[string]*follower
+	clock       func() time.Time
 	stop        context.CancelFunc
 	done        sync.WaitGroup
 }
@@ -76,10 +81,14 @@ func OpenFeed(ctx context.Context, log *eventlog.Log, cfg FeedConfig) (*Feed, er
 	if cfg.Bound <= 0 {
 		cfg.Bound = defaultBound
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
 	f := &Feed{
 		registry:   newRegistry(),
 		partitions: map[events.Partition]*partitionFeed{},
 		followers:  map[string]*follower{},
+		clock:      cfg.Clock,
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
@@ -276,7 +285,7 @@ func (f *Feed) Wait(ctx context.Context, stream string, seq uint64) error {
 // that a clock that is stepped back revives nothing. Of a partition the feed
 // sees no grants, so where nobody introspects only the registry's ticks go on.
 func (f *Feed) Now(p events.Partition) time.Time {
-	now := latest(time.Now().UTC(), f.registryFed.newestStored())
+	now := latest(f.clock().UTC(), f.registryFed.newestStored())
 	if fed, ok := f.partitions[p]; ok {
 		now = latest(now, fed.newestStored())
 	}

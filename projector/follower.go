@@ -39,7 +39,7 @@ type follower struct {
 	// err ends the following for ever.
 	err error
 	// proved is when the newest tick was sent that has proved something.
-	proved time.Time
+	proved moment
 	skew   time.Duration
 	// ticking lets one tick be under way at a time, sent is that one until it
 	// was read back.
@@ -50,8 +50,8 @@ type follower struct {
 // A tick is one proof under way.
 type tick struct {
 	id string
-	// sent is before the append, with the monotonic clock.
-	sent time.Time
+	// sent is before the append.
+	sent moment
 	// back is closed when it was read back, stored being its timestamp.
 	back   chan struct{}
 	stored time.Time

@@ -81,14 +81,21 @@ func (f *follower) age() (time.Duration, error) {
 	if f.err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrStale, f.err)
 	}
-	return since(f.proved), nil
+	return f.since(f.proved), nil
+}
+
+// A moment is one by the monotonic clock and by the wall clock, which is stepped.
+type moment struct{ monotonic, wall time.Time }
+
+func (f *follower) now() moment {
+	return moment{time.Now(), f.cfg.Clock().Round(0)}
 }
 
 // since is by the monotonic clock, and by the wall clock where that shows
 // more: the monotonic one stands still while the machine sleeps.
-func since(t time.Time) time.Duration {
-	now := time.Now()
-	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+func (f *follower) since(t moment) time.Duration {
+	now := f.now()
+	return max(now.monotonic.Sub(t.monotonic), now.wall.Sub(t.wall))
 }
 
 // startTick has a tick sent unless one is under way.
@@ -125,18 +132,18 @@ func (f *follower) tickOnDemand(ctx context.Context) {
 func (f *follower) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Bound)
 	defer cancel()
-	t := &tick{id: f.cfg.NewID(), sent: time.Now(), back: make(chan struct{})}
+	t := &tick{id: f.cfg.NewID(), sent: f.now(), back: make(chan struct{})}
 	f.mu.Lock()
 	f.sent = t
 	f.mu.Unlock()
 	_, err := f.log.Append(ctx, eventlog.Unit{Event: events.Event{
-		ID: t.id, Source: f.cfg.Source, Time: t.sent.UTC(), Subject: f.tickOn,
+		ID: t.id, Source: f.cfg.Source, Time: t.sent.wall.UTC(), Subject: f.tickOn,
 		Meta: events.Meta{Actor: "system"}, Fact: events.FeedTicked{},
 	}})
 	if err != nil {
 		return err
 	}
-	acked := time.Now()
+	acked := f.now()
 	select {
 	case <-t.back:
 		f.prove(t, acked)
@@ -146,17 +153,17 @@ func (f *follower) tick(ctx context.Context) error {
 	}
 }
 
-func (f *follower) prove(t *tick, acked time.Time) {
+func (f *follower) prove(t *tick, acked moment) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.proved, f.skew = t.sent, skew(t.stored, t.sent, acked)
+	f.proved, f.skew = t.sent, skew(t.stored, t.sent.wall, acked.wall)
 }
 
 // skew is how far the server's clock, which read stored at some moment between
 // sent and acked, is ahead of the local one at least, or behind if negative.
 func skew(stored, sent, acked time.Time) time.Duration {
-	if ahead := stored.Sub(acked.Round(0)); ahead > 0 {
+	if ahead := stored.Sub(acked); ahead > 0 {
 		return ahead
 	}
-	return min(0, stored.Sub(sent.Round(0)))
+	return min(0, stored.Sub(sent))
 }

@@ -47,6 +47,9 @@ type Config struct {
 	// tests of a process that is behind.
 	FoldGate func(ctx context.Context, stream string) error
 	FeedGate func(ctx context.Context, stream string) error
+	// Clock is the wall clock, time.Now if nil. Another is for tests of a clock
+	// that is stepped; no setting leads here.
+	Clock func() time.Time
 }
 
 // Public is the listener of the protocol.
