@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -110,10 +111,13 @@ func (c *projectorCmd) Run(ctx context.Context, call *kong.Context, set *setting
 type process struct {
 	PrintConfig bool    `help:"Print what is in force as YAML, secrets redacted, and exit."`
 	Logging     logging `embed:"" group:"logging"`
+
+	// clock is the machine's own if nil.
+	clock func() time.Time
 }
 
 func (p process) run(ctx context.Context, call *kong.Context, set *settings, t terminal, cfg server.Config) error {
-	cfg.Logger, cfg.Out = p.Logging.logger(t.err), t.out
+	cfg.Logger, cfg.Out, cfg.Clock = p.Logging.logger(t.err), t.out, p.clock
 	if p.PrintConfig {
 		if err := printConfig(t.out, call, set, cfg.WithIssuer()); err != nil {
 			return err

@@ -1,0 +1,380 @@
+package hammer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/embedded/netfault"
+	"github.com/chancery-authority/chancery/events/eventlog"
+)
+
+const (
+	// nodes is how many NATS servers there are, and copies of every stream.
+	nodes = 3
+	// issuer is that of all replicas; nothing listens there.
+	issuer = "http://127.0.0.1:8080"
+	// readyTimeout is how long a process may take until it is ready, also where
+	// many others want the same processors.
+	readyTimeout = 90 * time.Second
+)
+
+// A Node is a NATS server.
+type Node struct {
+	*Process
+	// store is its directory.
+	store                 string
+	clientPort, routePort int
+	// routes are the ways on which it dials the others, by their numbers.
+	routes [nodes]*netfault.Proxy
+}
+
+// A Service is an API replica or a projector.
+type Service struct {
+	*Process
+	// Public is where an API replica answers, and Admin where the process says
+	// whether it is ready.
+	Public, Admin string
+	// data is a projector's directory, clock what an API replica's clock reads.
+	data, clock string
+	// links are the ways to the NATS servers, by their numbers.
+	links [nodes]*netfault.Proxy
+}
+
+// A Cluster is a whole authority of processes, joined by proxies.
+type Cluster struct {
+	Nodes      [nodes]*Node
+	APIs       []*Service
+	Projectors []*Service
+
+	cfg     Config
+	secrets secrets
+	http    *http.Client
+	proxies []*netfault.Proxy
+	// nc and log are ours, past all proxies.
+	nc  *nats.Conn
+	log *eventlog.Log
+	disk
+}
+
+// newCluster lays out a cluster. Nothing is started yet.
+func newCluster(ctx context.Context, cfg Config) (c *Cluster, err error) {
+	c = &Cluster{cfg: cfg, http: &http.Client{Timeout: time.Second}}
+	if c.secrets, err = makeSecrets(cfg.Dir); err != nil {
+		return nil, err
+	}
+	ports, err := netfault.FreePorts(ctx, 2*nodes+2*cfg.APIs+cfg.Projectors)
+	if err != nil {
+		return nil, err
+	}
+	for i := range nodes {
+		c.Nodes[i] = &Node{
+			Process: c.process("node-"+strconv.Itoa(i), c.natsCommand(i)...),
+			store:   filepath.Join(cfg.Dir, "node-"+strconv.Itoa(i)), clientPort: ports[2*i], routePort: ports[2*i+1],
+		}
+	}
+	for i, n := range c.Nodes {
+		if err := c.layNode(ctx, i, n); err != nil {
+			return c, err
+		}
+	}
+	ports = ports[2*nodes:]
+	for i := range cfg.APIs {
+		s, err := c.newService(ctx, "api-"+strconv.Itoa(i), ports[0])
+		if err != nil {
+			return c, err
+		}
+		c.layAPI(s, ports[1])
+		c.APIs = append(c.APIs, s)
+		ports = ports[2:]
+	}
+	for i := range cfg.Projectors {
+		s, err := c.newService(ctx, "projector-"+strconv.Itoa(i), ports[i])
+		if err != nil {
+			return c, err
+		}
+		s.data = filepath.Join(cfg.Dir, s.Name)
+		s.argv = append(s.argv, "--data", s.data, "--checkpoint-key-file", c.secrets.checkpointKeyFile)
+		c.Projectors = append(c.Projectors, s)
+	}
+	return c, nil
+}
+
+func (c *Cluster) process(name string, argv ...string) *Process {
+	return &Process{Name: name, Log: filepath.Join(c.cfg.Dir, name+".log"), argv: argv}
+}
+
+func (c *Cluster) natsCommand(i int) []string {
+	config := c.natsConfigFile(i)
+	if c.cfg.NATSServer != "" {
+		return []string{c.cfg.NATSServer, "-c", config}
+	}
+	return []string{c.cfg.Program, "hammer-process", "nats", config}
+}
+
+func (c *Cluster) natsConfigFile(i int) string {
+	return filepath.Join(c.cfg.Dir, fmt.Sprintf("node-%d.conf", i))
+}
+
+func (c *Cluster) proxy(ctx context.Context, port int) (*netfault.Proxy, error) {
+	p, err := netfault.NewProxy(ctx, netfault.Loopback(port))
+	if err == nil {
+		c.proxies = append(c.proxies, p)
+	}
+	return p, err
+}
+
+// layNode lays the routes from a node and writes its configuration.
+func (c *Cluster) layNode(ctx context.Context, i int, n *Node) (err error) {
+	var routes []string
+	for to, other := range c.Nodes {
+		if to == i {
+			continue
+		}
+		if n.routes[to], err = c.proxy(ctx, other.routePort); err != nil {
+			return err
+		}
+		routes = append(routes, "nats-route://"+n.routes[to].Addr())
+	}
+	// Servers tell each other, and clients, where they listen, and would find
+	// ways around the proxies. Nothing listens on port 1.
+	text := fmt.Sprintf(`server_name: %s
+listen: %q
+jetstream { store_dir: %q, sync_interval: always }
+cluster {
+  name: hammer, listen: %q, cluster_advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1
+  routes: [%s]
+}
+%s`, n.Name, netfault.Loopback(n.clientPort), n.store, netfault.Loopback(n.routePort), strings.Join(routes, ", "), c.secrets.natsConfig)
+	return os.WriteFile(c.natsConfigFile(i), []byte(text), 0o600)
+}
+
+// newService is a process that reaches the NATS servers by proxies of its own.
+func (c *Cluster) newService(ctx context.Context, name string, adminPort int) (s *Service, err error) {
+	role, _, _ := strings.Cut(name, "-")
+	s = &Service{Admin: "http://" + netfault.Loopback(adminPort)}
+	var urls []string
+	for i, n := range c.Nodes {
+		if s.links[i], err = c.proxy(ctx, n.clientPort); err != nil {
+			return nil, err
+		}
+		urls = append(urls, "nats://"+s.links[i].Addr())
+	}
+	s.Process = c.process(
+		name, c.cfg.Program, "hammer-process", role, "--admin-listen", netfault.Loopback(adminPort), "--replicas", strconv.Itoa(nodes),
+		"--nats-url", strings.Join(urls, ","), "--nats-creds", c.secrets.logCreds, "--nats-sys-creds", c.secrets.systemCreds,
+	)
+	return s, nil
+}
+
+func (c *Cluster) layAPI(s *Service, port int) {
+	s.Public = "http://" + netfault.Loopback(port)
+	s.clock = filepath.Join(c.cfg.Dir, s.Name+".clock")
+	s.argv = append(
+		s.argv, "--issuer", issuer, "--listen", netfault.Loopback(port), "--clock-file", s.clock,
+		"--admin-key-file", c.secrets.adminKeyFile, "--key-encryption-keys-file", c.secrets.ringFile,
+		// All clients come from one address, and some of what they try is wrong.
+		"--failure-limit", "0", "--address-failure-limit", "0",
+	)
+}
+
+// services are all API replicas and projectors.
+func (c *Cluster) services() []*Service {
+	return append(append([]*Service{}, c.APIs...), c.Projectors...)
+}
+
+// processes are all, in the order in which they are started.
+func (c *Cluster) processes() (all []*Process) {
+	for _, n := range c.Nodes {
+		all = append(all, n.Process)
+	}
+	for _, s := range append(append([]*Service{}, c.Projectors...), c.APIs...) {
+		all = append(all, s.Process)
+	}
+	return all
+}
+
+// Start starts everything and returns when all of it is ready.
+func (c *Cluster) Start(ctx context.Context) error {
+	for _, n := range c.Nodes {
+		if err := n.Start(); err != nil {
+			return err
+		}
+	}
+	if err := c.connect(ctx); err != nil {
+		return err
+	}
+	for _, s := range append(append([]*Service{}, c.Projectors...), c.APIs...) {
+		if err := s.Start(); err != nil {
+			return err
+		}
+	}
+	return c.WaitReady(ctx)
+}
+
+// connect opens the log, past the proxies.
+func (c *Cluster) connect(ctx context.Context) error {
+	var urls []string
+	for _, n := range c.Nodes {
+		urls = append(urls, "nats://"+netfault.Loopback(n.clientPort))
+	}
+	err := eventually(ctx, "the NATS servers to be reached", func(context.Context) (err error) {
+		c.nc, err = eventlog.Connect(eventlog.ConnectConfig{URL: strings.Join(urls, ","), Name: "hammer", Creds: c.secrets.logCreds})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, "the log to be opened", func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+		defer cancel()
+		c.log, err = eventlog.Open(ctx, c.nc, eventlog.Config{Realm: events.DefaultRealm, Partitions: 1, Replicas: nodes})
+		return err
+	})
+}
+
+// Close ends all processes, without ado.
+func (c *Cluster) Close() error {
+	var errs []error
+	if c.nc != nil {
+		c.nc.Close()
+	}
+	for _, p := range c.processes() {
+		errs = append(errs, p.Continue(), p.Kill())
+	}
+	for _, p := range c.proxies {
+		p.Close()
+	}
+	return errors.Join(append(errs, c.releaseDisk())...)
+}
+
+// Ready is nil if a process says that it is ready.
+func (c *Cluster) Ready(ctx context.Context, s *Service) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Admin+"/health/ready", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := c.http.Do(r) //nolint:gosec // our own process
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s is not ready: %s", s.Name, answer.Status)
+	}
+	return nil
+}
+
+// WaitReady waits until all API replicas and projectors are ready, and the NATS
+// servers agree.
+func (c *Cluster) WaitReady(ctx context.Context) error {
+	for _, s := range c.services() {
+		if err := c.waitService(ctx, s); err != nil {
+			return err
+		}
+	}
+	return c.waitCurrent(ctx)
+}
+
+func (c *Cluster) waitService(ctx context.Context, s *Service) error {
+	return eventually(ctx, s.Name+" to be ready", func(ctx context.Context) error {
+		if !s.Running() {
+			return fmt.Errorf("%s has ended by itself, see %s", s.Name, s.Log)
+		}
+		return c.Ready(ctx, s)
+	})
+}
+
+// stream is the one whose leader faults aim at.
+func (c *Cluster) stream() string { return events.DefaultRealm.PartitionStream(0) }
+
+// waitCurrent waits until every stream has a leader, and copies on all servers
+// that follow it.
+func (c *Cluster) waitCurrent(ctx context.Context) error {
+	return eventually(ctx, "the copies of all streams to be current", func(ctx context.Context) error {
+		for _, stream := range c.log.Streams() {
+			info, err := c.info(ctx, stream)
+			if err != nil {
+				return err
+			}
+			if info.Cluster == nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != nodes-1 {
+				return fmt.Errorf("%s has no leader", stream)
+			}
+			for _, r := range info.Cluster.Replicas {
+				if !r.Current || r.Offline {
+					return fmt.Errorf("the copy of %s on %s is not current", stream, r.Name)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (c *Cluster) info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	js, err := jetstream.New(c.nc)
+	if err != nil {
+		return nil, err
+	}
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return s.CachedInfo(), nil
+}
+
+// Leader is the number of the server that leads the stream that faults aim at.
+func (c *Cluster) Leader(ctx context.Context) (leader int, err error) {
+	err = eventually(ctx, "a leader", func(ctx context.Context) error {
+		info, err := c.info(ctx, c.stream())
+		if err != nil {
+			return err
+		}
+		if info.Cluster != nil {
+			for i, n := range c.Nodes {
+				if n.Name == info.Cluster.Leader {
+					leader = i
+					return nil
+				}
+			}
+		}
+		return errors.New("nobody leads")
+	})
+	return leader, err
+}
+
+// eventually tries until it succeeds, for as long as a process may take. The
+// error of the last try says why not.
+func eventually(ctx context.Context, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waited for %s in vain: %w", what, cmp.Or(last, ctx.Err()))
+		}
+	}
+}
