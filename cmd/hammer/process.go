@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,6 +47,8 @@ func (p *Process) Start() error {
 	defer log.Close()                                                          //nolint:errcheck // the process has its own
 	cmd := exec.CommandContext(context.Background(), p.argv[0], p.argv[1:]...) //nolint:gosec // what the operator runs
 	cmd.Stdout, cmd.Stderr = log, log
+	// Settings of whoever runs this are not for the cluster.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CHANCERY_") })
 	// It ends with this one, however this one ends: its stdin is closed then.
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)

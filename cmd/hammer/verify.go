@@ -73,13 +73,18 @@ func (c *Cluster) verifyModels(ctx context.Context) (v violations, err error) {
 		if err != nil {
 			return v, fmt.Errorf("open the read models of %s: %w", s.Name, err)
 		}
-		for stream, want := range fresh {
-			if got := left[stream]; got != want {
-				v.add(ReadModelDiffers, "%s: %s at %d has the state %.8s, and a fresh replay to %d has %.8s", s.Name, stream, got.seq, got.hash, want.seq, want.hash)
-			}
-		}
+		v.differ(s.Name, left, fresh)
 	}
 	return v, nil
+}
+
+// differ finds read models that are not what a fresh replay gives.
+func (v *violations) differ(projector string, left, fresh map[string]folded) {
+	for _, stream := range sortedKeys(fresh) {
+		if got, want := left[stream], fresh[stream]; got != want {
+			v.add(ReadModelDiffers, "%s: %s at %d has the state %.8s, and a fresh replay to %d has %.8s", projector, stream, got.seq, got.hash, want.seq, want.hash)
+		}
+	}
 }
 
 // folded is the canonical hash of a read model, and where.
