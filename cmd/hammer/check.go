@@ -32,6 +32,7 @@ const (
 	NotVerified       = "log-not-verified"
 	SecretExposed     = "secret-exposed" //nolint:gosec // a name
 	NotRecovered      = "not-recovered"
+	Panicked          = "panicked"
 )
 
 // A Violation is a promise that was not kept.

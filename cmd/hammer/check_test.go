@@ -2,6 +2,8 @@ package hammer
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -236,11 +238,12 @@ func TestLogsThatAreWrong(t *testing.T) {
 }
 
 func TestSecretsAreFound(t *testing.T) {
-	token := "chr_" + strings.Repeat("Ab3_", 12)
+	token := "chr_" + strings.Repeat("Ab3_", 19)
 	jwt := "eyJ" + strings.Repeat("a", 20) + "." + strings.Repeat("b", 40) + "." + strings.Repeat("c", 40)
 	for text, want := range map[string]bool{
 		"level=INFO msg=serving": false, "reason=" + token: true, "token " + jwt + " refused": true,
 		"password=the-planted-password ": true, "chr_short": false,
+		"sealed=xyz" + token + "xyz": false,
 	} {
 		s := newSearcher([]string{"the-planted-password", "short", token})
 		s.look("a log", []byte(text))
@@ -277,6 +280,21 @@ func TestLogThatIsNotVerified(t *testing.T) {
 	c := &Cluster{cfg: Config{Program: "/does/not/exist", Dir: t.TempDir()}, APIs: []*Service{{}}}
 	if v := c.verifyLog(ctx); !has(v, NotVerified) {
 		t.Errorf("%v", v)
+	}
+}
+
+func TestPanicsAreFound(t *testing.T) {
+	for text, want := range map[string]bool{
+		"level=INFO msg=serving\n": false, "level=INFO msg=serving\npanic: index out of range\n": true, "level=ERROR msg=panic request=r1": true,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "api-0.log"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := newSearcher(nil)
+		if err := s.files(dir); err != nil || has(s.found, Panicked) != want {
+			t.Errorf("%q: %v %v", text, s.found, err)
+		}
 	}
 }
 

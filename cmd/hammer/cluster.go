@@ -28,6 +28,8 @@ const (
 	// readyTimeout is how long a process may take until it is ready, also where
 	// many others want the same processors.
 	readyTimeout = 90 * time.Second
+	// restartPause is how long a supervisor waits before it starts a process again.
+	restartPause = 500 * time.Millisecond
 )
 
 // A Node is a NATS server.
@@ -48,6 +50,8 @@ type Service struct {
 	Public, Admin string
 	// data is a projector's directory, clock what an API replica's clock reads.
 	data, clock string
+	// Restarts is how often it had to be started again because it had ended by itself.
+	Restarts int
 	// links are the ways to the NATS servers, by their numbers.
 	links [nodes]*netfault.Proxy
 }
@@ -287,10 +291,14 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	return c.waitCurrent(ctx)
 }
 
+// waitService starts a process again that has ended by itself, as whoever supervises
+// it does: one that finds no NATS server at its start ends.
 func (c *Cluster) waitService(ctx context.Context, s *Service) error {
 	return eventually(ctx, s.Name+" to be ready", func(ctx context.Context) error {
 		if !s.Running() {
-			return fmt.Errorf("%s has ended by itself, see %s", s.Name, s.Log)
+			s.Restarts++
+			sleep(ctx.Done(), restartPause)
+			return errors.Join(fmt.Errorf("%s has ended by itself, see %s", s.Name, s.Log), s.Start())
 		}
 		return c.Ready(ctx, s)
 	})

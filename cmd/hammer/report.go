@@ -24,6 +24,8 @@ type Report struct {
 	// that have left none.
 	Acknowledged int `json:"acknowledged"`
 	Lost         int `json:"lost"`
+	// Restarts is how often a process was started again that had ended by itself.
+	Restarts int `json:"restarts"`
 	// Refusal is how long after the acknowledgement of a revocation a replica was
 	// first seen not to accept the access token. QuietRefusal is the same where
 	// no fault was near.
@@ -145,7 +147,8 @@ func (r *Report) Write(w io.Writer) error {
 		of := r.Operations[kind]
 		line("%s\t%d\t%d\t%d\t%d", kind, of[OK], of[Refused], of[Unknown], of[NotSent])
 	}
-	line("\nseed %d, %v: %d grants checked, %d events in the log, %d acknowledged, %d of them lost", r.Seed, round(r.Duration), r.Grants, r.Events, r.Acknowledged, r.Lost)
+	line("\nseed %d, %v: %d grants checked, %d events in the log, %d acknowledged, %d of them lost; %d restarts of processes that ended by themselves",
+		r.Seed, round(r.Duration), r.Grants, r.Events, r.Acknowledged, r.Lost, r.Restarts)
 	for _, l := range []struct {
 		name string
 		Latency

@@ -188,6 +188,9 @@ func (h *hammer) load(ctx context.Context) (recovered bool) {
 	stopProbe()
 	probe.Wait()
 	h.report.Duration = h.recorder.now()
+	for _, s := range h.cluster.services() {
+		h.report.Restarts += s.Restarts
+	}
 	return recovered
 }
 

@@ -135,8 +135,12 @@ func (c *Cluster) modelsOf(ctx context.Context, s *Service) (all map[string]fold
 	return all, nil
 }
 
-// tokenPattern finds codes, refresh tokens and JWTs, whoever made them.
-var tokenPattern = regexp.MustCompile(`ch[cr]_[A-Za-z0-9_-]{40,}|eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}`)
+// tokenPattern finds codes, refresh tokens and JWTs, whoever made them. Sealed text
+// may have the beginning of one in its midst.
+var tokenPattern = regexp.MustCompile(`(?:^|[^A-Za-z0-9_-])(?:ch[cr]_[A-Za-z0-9_-]{76}|eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})(?:[^A-Za-z0-9_-]|$)`)
+
+// panicPattern is how a Go program dies of its own fault, and how a request does.
+var panicPattern = regexp.MustCompile(`(?m)^(panic|fatal error): | msg=panic |DATA RACE`)
 
 // A searcher looks for secrets where none may be.
 type searcher struct {
@@ -177,7 +181,7 @@ func (s *searcher) message(stream string, e eventlog.Entry) {
 	s.look(fmt.Sprintf("%s at %d", stream, e.Seq), append(text, e.Message.Data...))
 }
 
-// files looks at the logs of all processes and at the read models. The stores of
+// files looks at the logs of all processes, also for panics, and at the read models. The stores of
 // the servers have buckets too, whose records are sealed.
 func (s *searcher) files(dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -193,6 +197,9 @@ func (s *searcher) files(dir string) error {
 			return err
 		}
 		s.look(path, text)
+		if at := panicPattern.FindIndex(text); at != nil && !model {
+			s.found.add(Panicked, "%s: at byte %d", path, at[0])
+		}
 		return nil
 	})
 }
