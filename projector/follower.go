@@ -29,7 +29,9 @@ type follower struct {
 	tickOn events.Subject
 	apply  func(r events.Recorded, clock time.Time) error
 	// wanted asks for a tick. It has room for the one that ticking allows.
-	wanted  chan struct{}
+	wanted chan struct{}
+	// nudge makes the reader go on with a new consumer. It has room for one.
+	nudge   chan struct{}
 	changed signal
 
 	mu sync.Mutex
@@ -58,7 +60,10 @@ type tick struct {
 }
 
 func newFollower(log *eventlog.Log, cfg FeedConfig, stream string, tickOn events.Subject, apply func(events.Recorded, time.Time) error) *follower {
-	return &follower{log: log, cfg: cfg, stream: stream, tickOn: tickOn, apply: apply, wanted: make(chan struct{}, 1)}
+	return &follower{
+		log: log, cfg: cfg, stream: stream, tickOn: tickOn, apply: apply,
+		wanted: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
+	}
 }
 
 // run follows until ctx ends or the stream can be followed no more.
@@ -86,6 +91,7 @@ func (f *follower) start() eventlog.From {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	from := f.from
+	from.Nudge = f.nudge
 	if f.seq > 0 {
 		from.Seq = f.seq + 1
 	}

@@ -9,8 +9,14 @@ import (
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
-// retick is how long after a tick that failed the next one may be sent.
-const retick = 50 * time.Millisecond
+const (
+	// retick is how long after a tick that failed the next one may be sent.
+	retick = 50 * time.Millisecond
+	// overdue is how long a tick that was acknowledged may take to be read back
+	// until another consumer is asked for it. It leaves time for that one, within
+	// any bound that is usual.
+	overdue = 200 * time.Millisecond
+)
 
 // fresh returns nil if everything that was acknowledged anywhere up to the
 // bound ago is known here. Over half the bound it has a tick sent, so that
@@ -144,12 +150,30 @@ func (f *follower) tick(ctx context.Context) error {
 		return err
 	}
 	acked := f.now()
-	select {
-	case <-t.back:
-		f.prove(t, acked)
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("read tick back: %w", ctx.Err())
+	if err := f.readBack(ctx, t); err != nil {
+		return err
+	}
+	f.prove(t, acked)
+	return nil
+}
+
+// readBack waits for a tick that was acknowledged. One that does not come shows
+// that the consumer may be gone, with the server that had it.
+func (f *follower) readBack(ctx context.Context, t *tick) error {
+	late := time.NewTimer(overdue)
+	defer late.Stop()
+	for {
+		select {
+		case <-t.back:
+			return nil
+		case <-late.C:
+			select {
+			case f.nudge <- struct{}{}:
+			default:
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("read tick back: %w", ctx.Err())
+		}
 	}
 }
 

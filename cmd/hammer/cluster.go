@@ -23,6 +23,8 @@ import (
 const (
 	// nodes is how many NATS servers there are, and copies of every stream.
 	nodes = 3
+	// lowestPort is of the ports that processes listen on.
+	lowestPort = 10_000
 	// issuer is that of all replicas; nothing listens there.
 	issuer = "http://127.0.0.1:8080"
 	// readyTimeout is how long a process may take until it is ready, also where
@@ -78,7 +80,7 @@ func newCluster(ctx context.Context, cfg Config) (c *Cluster, err error) {
 	if c.secrets, err = makeSecrets(cfg.Dir); err != nil {
 		return nil, err
 	}
-	ports, err := netfault.FreePorts(ctx, 2*nodes+2*cfg.APIs+cfg.Projectors)
+	ports, err := netfault.FreePorts(ctx, lowestPort, 2*nodes+2*cfg.APIs+cfg.Projectors)
 	if err != nil {
 		return nil, err
 	}

@@ -124,12 +124,14 @@ func (c *consumer) close() {
 // fetch waits for a message, then takes what else has arrived, up to a number
 // of entries or the next point at which the server waits. Entries are good
 // also when an error comes with them.
-func (c *consumer) fetch(ctx context.Context, most int) (entries []Entry, err error) {
+func (c *consumer) fetch(ctx context.Context, most int, nudge <-chan struct{}) (entries []Entry, err error) {
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
 	var m *nats.Msg
 	select {
 	case m = <-c.arrived:
+	case <-nudge:
+		return nil, fmt.Errorf("%w: what should have come has not", errInterrupted)
 	case <-quiet.C:
 		return nil, fmt.Errorf("%w: nothing heard for %v", errInterrupted, silence)
 	case <-ctx.Done():

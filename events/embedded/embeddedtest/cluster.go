@@ -18,6 +18,9 @@ import (
 // reconnectWait is short: tests wait for it.
 const reconnectWait = 50 * time.Millisecond
 
+// lowestPort is of the ports that nodes listen on.
+const lowestPort = 20_000
+
 // Nodes is the size of a cluster.
 const Nodes = 3
 
@@ -43,7 +46,7 @@ func NewCluster(t testing.TB, tweaks ...func(node int, o *server.Options)) *Clus
 	t.Helper()
 	c := &Cluster{t: t}
 	dir := t.TempDir()
-	ports, err := netfault.FreePorts(t.Context(), 2*Nodes)
+	ports, err := netfault.FreePorts(t.Context(), lowestPort, 2*Nodes)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,19 +8,21 @@ import (
 	"strconv"
 )
 
-// Ports that are chosen are below those that the kernel gives away, which
-// somebody else might get.
-const lowestPort, highestPort = 20_000, 32_000
+// portRange is how many ports FreePorts chooses from.
+const portRange = 10_000
 
 // FreePorts finds ports of loopback that nobody listens on, for servers that must
-// listen where they did before when they are started again.
-func FreePorts(ctx context.Context, n int) ([]int, error) {
+// listen where they did before when they are started again. They are between
+// lowest and lowest+10,000: choose it so that they are below those that the kernel gives
+// away, and so that others who do the same have other ports, also while a server is
+// away.
+func FreePorts(ctx context.Context, lowest, n int) ([]int, error) {
 	var ports []int
 	for tries := 0; len(ports) < n; tries++ {
-		if tries > highestPort-lowestPort {
+		if tries > portRange {
 			return nil, errors.New("find free ports: there are too few")
 		}
-		port := lowestPort + rand.N(highestPort-lowestPort) //nolint:gosec // no secret
+		port := lowest + rand.N(portRange) //nolint:gosec // no secret
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Loopback(port))
 		if err != nil {
 			continue
