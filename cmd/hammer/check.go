@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -30,7 +31,7 @@ const (
 	UnaskedEvent      = "unasked-event"
 	ReadModelDiffers  = "read-model-differs"
 	NotVerified       = "log-not-verified"
-	SecretExposed     = "secret-exposed" //nolint:gosec // a name
+	SecretExposed     = "secret-exposed"
 	NotRecovered      = "not-recovered"
 	Panicked          = "panicked"
 )
@@ -140,16 +141,17 @@ func (v *violations) linear(grant int, ops []Op) {
 
 // describe lists operations in a line.
 func describe(ops []Op) string {
-	text := ""
+	var text strings.Builder
 	for _, o := range ops {
-		text += fmt.Sprintf("[%d %s", o.ID, o.Kind)
+		what := string(o.Kind)
 		if o.Generation > 0 {
-			text += fmt.Sprintf(" %d", o.Generation)
+			what += fmt.Sprintf(" %d", o.Generation)
 		}
 		if o.Wrong {
-			text += " wrong"
+			what += " wrong"
 		}
-		text += fmt.Sprintf(" %s %d by %s, %v to %v]", o.Outcome, o.Status, o.Replica, o.Call.Round(time.Microsecond), o.Return.Round(time.Microsecond))
+		_, _ = fmt.Fprintf(&text, "[%d %s %s %d by %s, %v to %v]",
+			o.ID, what, o.Outcome, o.Status, o.Replica, o.Call.Round(time.Microsecond), o.Return.Round(time.Microsecond))
 	}
-	return text
+	return text.String()
 }

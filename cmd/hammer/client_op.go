@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // A client is an OAuth client with its secret.
@@ -72,8 +73,8 @@ func codeQuery() string {
 
 func (w *worker) tokenRequest(c *client, replica int, pairs ...string) request {
 	form := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		form.Set(pairs[i], pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		form.Set(pair[0], pair[1])
 	}
 	return request{method: http.MethodPost, path: "/oauth2/token", form: form.Encode(), basic: c, preferred: replica}
 }

@@ -214,7 +214,7 @@ func (c *Cluster) processes() (all []*Process) {
 // Start starts everything and returns when all of it is ready.
 func (c *Cluster) Start(ctx context.Context) error {
 	for _, n := range c.Nodes {
-		if err := n.Start(); err != nil {
+		if err := n.Start(ctx); err != nil {
 			return err
 		}
 	}
@@ -222,7 +222,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 		return err
 	}
 	for _, s := range append(append([]*Service{}, c.Projectors...), c.APIs...) {
-		if err := s.Start(); err != nil {
+		if err := s.Start(ctx); err != nil {
 			return err
 		}
 	}
@@ -271,7 +271,7 @@ func (c *Cluster) Ready(ctx context.Context, s *Service) error {
 	if err != nil {
 		return err
 	}
-	answer, err := c.http.Do(r) //nolint:gosec // our own process
+	answer, err := c.http.Do(r)
 	if err != nil {
 		return err
 	}
@@ -285,25 +285,36 @@ func (c *Cluster) Ready(ctx context.Context, s *Service) error {
 // WaitReady waits until all API replicas and projectors are ready, and the NATS
 // servers agree.
 func (c *Cluster) WaitReady(ctx context.Context) error {
-	for _, s := range c.services() {
-		if err := c.waitService(ctx, s); err != nil {
+	if err := eventually(ctx, "all processes to be ready", func(ctx context.Context) error {
+		if err := c.revive(ctx); err != nil {
 			return err
 		}
+		for _, s := range c.services() {
+			if err := c.Ready(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	return c.waitCurrent(ctx)
 }
 
-// waitService starts a process again that has ended by itself, as whoever supervises
-// it does: one that finds no NATS server at its start ends.
-func (c *Cluster) waitService(ctx context.Context, s *Service) error {
-	return eventually(ctx, s.Name+" to be ready", func(ctx context.Context) error {
-		if !s.Running() {
-			s.Restarts++
-			sleep(ctx.Done(), restartPause)
-			return errors.Join(fmt.Errorf("%s has ended by itself, see %s", s.Name, s.Log), s.Start())
+// revive starts processes again that have ended by themselves, as whoever supervises
+// them does: one that finds no NATS server at its start ends.
+func (c *Cluster) revive(ctx context.Context) error {
+	for _, s := range c.services() {
+		if s.Running() {
+			continue
 		}
-		return c.Ready(ctx, s)
-	})
+		s.Restarts++
+		if err := s.Start(ctx); err != nil {
+			return err
+		}
+		sleep(ctx.Done(), restartPause)
+	}
+	return nil
 }
 
 // stream is the one whose leader faults aim at.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -63,7 +64,7 @@ func (s *secrets) makeAccounts() error {
 	if err != nil {
 		return err
 	}
-	preload := ""
+	var preload strings.Builder
 	var system string
 	for _, of := range []struct {
 		creds  string
@@ -86,7 +87,7 @@ func (s *secrets) makeAccounts() error {
 		if err != nil {
 			return err
 		}
-		preload += fmt.Sprintf("  %s: %q\n", public, text)
+		_, _ = fmt.Fprintf(&preload, "  %s: %q\n", public, text)
 		system = public
 		if err := writeCredentials(of.creds, account); err != nil {
 			return err
@@ -98,7 +99,7 @@ func (s *secrets) makeAccounts() error {
 	if err != nil {
 		return err
 	}
-	s.natsConfig = fmt.Sprintf("operator: %q\nsystem_account: %s\nresolver: MEMORY\nresolver_preload: {\n%s}\n", text, system, preload)
+	s.natsConfig = fmt.Sprintf("operator: %q\nsystem_account: %s\nresolver: MEMORY\nresolver_preload: {\n%s}\n", text, system, preload.String())
 	return nil
 }
 

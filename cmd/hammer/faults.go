@@ -98,7 +98,7 @@ type Fault struct {
 // break does a fault for as long as it lasts, and takes it back.
 func (c *Cluster) inflict(ctx context.Context, p planned) (target string, err error) {
 	api, projector := c.APIs[p.pick%uint64(len(c.APIs))], c.Projectors[p.pick%uint64(len(c.Projectors))]
-	node := int(p.pick % nodes) //nolint:gosec // below three
+	node := int(p.pick % nodes)
 	switch p.name {
 	case KillLeader, StopLeader, PauseLeader, CutLeader:
 		if node, err = c.Leader(ctx); err != nil {
@@ -125,19 +125,24 @@ func (c *Cluster) inflict(ctx context.Context, p planned) (target string, err er
 	case PauseNode, PauseLeader:
 		return c.Nodes[node].Name, paused(ctx, p.length, c.Nodes[node].Process)
 	case CutAPI:
-		return api.Name, through(ctx, p.length, api.links[:], (*netfault.Proxy).Cut)
+		through(ctx, p.length, api.links[:], (*netfault.Proxy).Cut)
+		return api.Name, nil
 	case CutProjector:
-		return projector.Name, through(ctx, p.length, projector.links[:], (*netfault.Proxy).Cut)
+		through(ctx, p.length, projector.links[:], (*netfault.Proxy).Cut)
+		return projector.Name, nil
 	case SilentAPI:
-		return api.Name, through(ctx, p.length, api.links[:], silence)
+		through(ctx, p.length, api.links[:], silence)
+		return api.Name, nil
 	case ResetAPI:
-		return api.Name, through(ctx, p.length, api.links[:], (*netfault.Proxy).Drop)
+		through(ctx, p.length, api.links[:], (*netfault.Proxy).Drop)
+		return api.Name, nil
 	case CutNode, CutLeader:
-		return c.Nodes[node].Name, through(ctx, p.length, c.routesOf(node), (*netfault.Proxy).Cut)
+		through(ctx, p.length, c.routesOf(node), (*netfault.Proxy).Cut)
+		return c.Nodes[node].Name, nil
 	case SlowNetwork:
-		delay := time.Duration(5+p.pick%45) * time.Millisecond //nolint:gosec // below 50
-		target := fmt.Sprintf("%s, %s by %v", api.Name, c.Nodes[node].Name, delay)
-		return target, through(ctx, p.length, append(c.routesOf(node), api.links[:]...), func(p *netfault.Proxy) { p.Delay(delay) })
+		delay := time.Duration(5+p.pick%45) * time.Millisecond
+		through(ctx, p.length, append(c.routesOf(node), api.links[:]...), func(p *netfault.Proxy) { p.Delay(delay) })
+		return fmt.Sprintf("%s, %s by %v", api.Name, c.Nodes[node].Name, delay), nil
 	case SlowDisk:
 		return c.Nodes[node].Name, pulsed(ctx, p.length, c.Nodes[node].Process)
 	case DiskFull:
@@ -158,12 +163,12 @@ func (c *Cluster) killed(ctx context.Context, length time.Duration, all ...*Proc
 		}
 	}
 	sleep(ctx.Done(), length)
-	return start(all...)
+	return start(ctx, all...)
 }
 
-func start(all ...*Process) error {
+func start(ctx context.Context, all ...*Process) error {
 	for _, p := range all {
-		if err := p.Start(); err != nil {
+		if err := p.Start(ctx); err != nil {
 			return err
 		}
 	}
@@ -175,7 +180,7 @@ func (c *Cluster) stopped(ctx context.Context, length time.Duration, p *Process)
 		return err
 	}
 	sleep(ctx.Done(), length)
-	return p.Start()
+	return p.Start(ctx)
 }
 
 func paused(ctx context.Context, length time.Duration, p *Process) error {
@@ -199,7 +204,7 @@ func pulsed(ctx context.Context, length time.Duration, p *Process) error {
 }
 
 // through does something to proxies, and heals them after a while.
-func through(ctx context.Context, length time.Duration, all []*netfault.Proxy, do func(*netfault.Proxy)) error {
+func through(ctx context.Context, length time.Duration, all []*netfault.Proxy, do func(*netfault.Proxy)) {
 	for _, p := range all {
 		do(p)
 	}
@@ -207,7 +212,6 @@ func through(ctx context.Context, length time.Duration, all []*netfault.Proxy, d
 	for _, p := range all {
 		p.Heal()
 	}
-	return nil
 }
 
 // silence loses everything without a word.
@@ -239,7 +243,7 @@ func (c *Cluster) filled(ctx context.Context, n *Node) error {
 	if err := n.Kill(); err != nil {
 		return err
 	}
-	return n.Start()
+	return n.Start(ctx)
 }
 
 // stepped steps the clock of a replica, back or forth, and back again.
@@ -260,7 +264,7 @@ func (c *Cluster) restartAll(ctx context.Context) error {
 		if err := s.Stop(); err != nil {
 			return err
 		}
-		if err := s.Start(); err != nil {
+		if err := s.Start(ctx); err != nil {
 			return err
 		}
 		if err := c.WaitReady(ctx); err != nil {
@@ -271,7 +275,7 @@ func (c *Cluster) restartAll(ctx context.Context) error {
 		if err := n.Stop(); err != nil {
 			return err
 		}
-		if err := n.Start(); err != nil {
+		if err := n.Start(ctx); err != nil {
 			return err
 		}
 		if err := c.WaitReady(ctx); err != nil {

@@ -3,6 +3,7 @@ package hammer
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"sync"
 	"time"
 )
@@ -129,5 +130,5 @@ func (r *recorder) newGrant() int {
 func (r *recorder) history() []Op {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ops[:len(r.ops):len(r.ops)]
+	return slices.Clip(r.ops)
 }

@@ -33,8 +33,8 @@ type Process struct {
 	stdin io.Closer
 }
 
-// Start starts the process. It returns at once.
-func (p *Process) Start() error {
+// Start starts the process. It returns at once, and the process outlives ctx.
+func (p *Process) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
@@ -45,7 +45,7 @@ func (p *Process) Start() error {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
 	defer log.Close()                                                          //nolint:errcheck // the process has its own
-	cmd := exec.CommandContext(context.Background(), p.argv[0], p.argv[1:]...) //nolint:gosec // what the operator runs
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.argv[0], p.argv[1:]...) //nolint:gosec // what the operator runs
 	cmd.Stdout, cmd.Stderr = log, log
 	// Settings of whoever runs this are not for the cluster.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CHANCERY_") })
