@@ -44,7 +44,7 @@ func (p *Process) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
-	defer log.Close()                                                          //nolint:errcheck // the process has its own
+	defer log.Close()                                                                //nolint:errcheck // the process has its own
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.argv[0], p.argv[1:]...) //nolint:gosec // what the operator runs
 	cmd.Stdout, cmd.Stderr = log, log
 	// Settings of whoever runs this are not for the cluster.
