@@ -129,6 +129,8 @@ func (c *Cluster) layAPI(s *Service, port int) {
 	s.argv = append(
 		s.argv, "--issuer", issuer, "--listen", netfault.Loopback(port), "--clock-file", s.clock,
 		"--admin-key-file", c.secrets.adminKeyFile, "--key-encryption-keys-file", c.secrets.ringFile,
+		// As long as the balancer takes to notice, and some more.
+		"--drain-delay", (10 * healthEvery).String(),
 		// All clients come from one address, and some of what they try is wrong.
 		"--failure-limit", "0", "--address-failure-limit", "0",
 	)

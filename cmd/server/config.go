@@ -54,7 +54,8 @@ type Config struct {
 
 // Public is the listener of the protocol.
 type Public struct {
-	Listen string `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
+	Listen     string        `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
+	DrainDelay time.Duration `default:"0s" help:"How long to go on answering when told to stop, not ready any more, at most 1m: as long as load balancers take to notice. Without it a request may be lost with its connection."`
 }
 
 // Admin is the listener of the admin API and of health.
