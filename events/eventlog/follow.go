@@ -95,6 +95,8 @@ type reader struct {
 	lastHash events.Hash
 	// joined says that the current consumer goes on where the last one ended.
 	joined bool
+	// patience is how long the last consumer was waited for, 0 if it came.
+	patience time.Duration
 }
 
 func (l *Log) newReader(stream string, from From, batch func([]Entry) error) (*reader, error) {
