@@ -217,12 +217,13 @@ func (f *Feed) Learn(p events.Partition, v fold.Revocation) {
 // keys that were acknowledged anywhere up to Bound ago. If need be it proves
 // it, which takes an append; if that takes longer than Bound it returns
 // ErrStale. So it does while that proof shows the local clock to be more than
-// MaxClockSkew off: what is decided by such a clock revokes the innocent.
+// MaxClockSkew off, or it was stepped as far since: what is decided by such a
+// clock revokes the innocent.
 func (f *Feed) RegistryFresh(ctx context.Context) error {
 	if err := f.registryFed.fresh(ctx); err != nil {
 		return err
 	}
-	if skew := f.registryFed.clockSkew(); skew.Abs() > MaxClockSkew {
+	if skew := f.registryFed.clockSkew() - f.registryFed.stepped(); skew.Abs() > MaxClockSkew {
 		return fmt.Errorf("%w: the clock is %v off the log's", ErrStale, skew)
 	}
 	return nil

@@ -104,6 +104,16 @@ func (f *follower) since(t moment) time.Duration {
 	return max(now.monotonic.Sub(t.monotonic), now.wall.Sub(t.wall))
 }
 
+// stepped is how far the wall clock was stepped since the newest proof, positive
+// if forth. A machine that has slept looks the same, until the next proof.
+func (f *follower) stepped() time.Duration {
+	f.mu.Lock()
+	proved := f.proved
+	f.mu.Unlock()
+	now := f.now()
+	return now.wall.Sub(proved.wall) - now.monotonic.Sub(proved.monotonic)
+}
+
 // startTick has a tick sent unless one is under way.
 func (f *follower) startTick() {
 	f.mu.Lock()

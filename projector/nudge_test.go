@@ -1,6 +1,8 @@
 package projector
 
 import (
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,5 +46,25 @@ func TestFeedGetsOverADeadConsumer(t *testing.T) {
 	}
 	if best > 1500*time.Millisecond {
 		t.Errorf("fresh again after %v", best)
+	}
+}
+
+// TestSteppedClockIsNotBelieved steps the clock by less than the bound, so that the
+// proof is no older by it than it may be.
+func TestSteppedClockIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	var off atomic.Int64
+	f := openFeed(t, openLog(t, embeddedtest.Single(t).Conn(), 1), FeedConfig{
+		Bound: time.Minute, Clock: func() time.Time { return time.Now().Round(0).Add(time.Duration(off.Load())) },
+	})
+	for _, step := range []time.Duration{-25 * time.Second, 25 * time.Second} {
+		off.Store(int64(step))
+		if err := f.RegistryFresh(t.Context()); !errors.Is(err, ErrStale) {
+			t.Errorf("stepped by %v: %v, want ErrStale", step, err)
+		}
+		off.Store(0)
+		if err := f.RegistryFresh(t.Context()); err != nil {
+			t.Errorf("stepped back: %v", err)
+		}
 	}
 }
