@@ -16,6 +16,8 @@ const (
 	// until another consumer is asked for it. It leaves time for that one, within
 	// any bound that is usual.
 	overdue = 200 * time.Millisecond
+	// clockNoise is what two clocks that are read one after the other may differ by.
+	clockNoise = 100 * time.Millisecond
 )
 
 // fresh returns nil if everything that was acknowledged anywhere up to the
@@ -111,7 +113,11 @@ func (f *follower) stepped() time.Duration {
 	proved := f.proved
 	f.mu.Unlock()
 	now := f.now()
-	return now.wall.Sub(proved.wall) - now.monotonic.Sub(proved.monotonic)
+	step := now.wall.Sub(proved.wall) - now.monotonic.Sub(proved.monotonic)
+	if step.Abs() < clockNoise {
+		return 0
+	}
+	return step
 }
 
 // startTick has a tick sent unless one is under way.
