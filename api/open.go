@@ -49,6 +49,9 @@ type Parts struct {
 	FeedGate func(ctx context.Context, stream string) error
 	// KeyPolicy replaces when keys take their steps, for tests that see whole lives.
 	KeyPolicy *keys.Policy
+	// Clock is the wall clock, time.Now if nil: another is for tests of a clock
+	// that is stepped.
+	Clock func() time.Time
 	// Ready says what else keeps the process from serving, and Status what else
 	// it shows to administrators. Both may be nil.
 	Ready  func(context.Context) error
@@ -75,7 +78,7 @@ func Open(ctx context.Context, p Parts) (*Server, error) {
 	}
 	p.Logger = telemetry.Logs(p.Logger)
 	feed, err := projector.OpenFeed(ctx, p.Log, projector.FeedConfig{
-		Bound: p.Settings.FreshnessBound, Source: p.Settings.Issuer, NewID: rand.Text, Gate: p.FeedGate, Logger: p.Logger,
+		Bound: p.Settings.FreshnessBound, Source: p.Settings.Issuer, NewID: rand.Text, Gate: p.FeedGate, Clock: p.Clock, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the feed: %w", err)
@@ -124,7 +127,7 @@ func open(ctx context.Context, p Parts, feed *projector.Feed) (*Server, error) {
 // openKeys makes or loads the keys and keeps them as the feed tells.
 func openKeys(ctx context.Context, p Parts, feed *projector.Feed) (*keys.Manager, error) {
 	cfg := keys.Config{
-		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, Restored: feed.LastRestored, NewID: rand.Text, Logger: p.Logger,
+		Log: p.Log, Ring: p.KeyRing, Issuer: p.Settings.Issuer, Keys: feed.Keys, Restored: feed.LastRestored, NewID: rand.Text, Now: p.Clock, Logger: p.Logger,
 		Settle: 2 * p.Settings.FreshnessBound, LogTime: feed.LogTime, Policy: p.keyPolicy(feed),
 		Wait: func(ctx context.Context, seq uint64) error {
 			return feed.Wait(ctx, p.Log.Realm().RegistryStream(), seq)

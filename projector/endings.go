@@ -107,7 +107,7 @@ func (f *follower) proof() (time.Time, bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.proved, !f.proved.IsZero()
+	return f.proved.monotonic, !f.proved.monotonic.IsZero()
 }
 
 // maxJournal is how many messages of a stream a journal remembers, and so how far

@@ -42,6 +42,10 @@ type FeedConfig struct {
 	// Gate, if not nil, is called before every batch of a stream is taken in,
 	// and may hold it back.
 	Gate func(ctx context.Context, stream string) error
+	// Clock is the wall clock, time.Now if nil: another is for tests of a clock
+	// that is stepped. What only measures how long something took asks the
+	// monotonic one.
+	Clock func() time.Time
 
 	progress *signal
 }
@@ -56,6 +60,7 @@ type Feed struct {
 	registryFed *follower
 	partitions  map[events.Partition]*partitionFeed
 	followers   map[string]*follower
+	clock       func() time.Time
 	// progress tells of whatever any of them has taken in or proved.
 	progress *signal
 	stop     context.CancelFunc
@@ -82,11 +87,15 @@ func OpenFeed(ctx context.Context, log *eventlog.Log, cfg FeedConfig) (*Feed, er
 	}
 	progress := new(signal)
 	cfg.progress = progress
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
 	f := &Feed{
 		progress:   progress,
 		registry:   newRegistry(),
 		partitions: map[events.Partition]*partitionFeed{},
 		followers:  map[string]*follower{},
+		clock:      cfg.Clock,
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
@@ -239,12 +248,13 @@ func (f *Feed) Learn(p events.Partition, v fold.Revocation) {
 // keys that were acknowledged anywhere up to Bound ago. If need be it proves
 // it, which takes an append; if that takes longer than Bound it returns
 // ErrStale. So it does while that proof shows the local clock to be more than
-// MaxClockSkew off: what is decided by such a clock revokes the innocent.
+// MaxClockSkew off, or it was stepped as far since: what is decided by such a
+// clock revokes the innocent.
 func (f *Feed) RegistryFresh(ctx context.Context) error {
 	if err := f.registryFed.fresh(ctx); err != nil {
 		return err
 	}
-	if skew := f.registryFed.clockSkew(); skew.Abs() > MaxClockSkew {
+	if skew := f.registryFed.clockSkew() - f.registryFed.stepped(); skew.Abs() > MaxClockSkew {
 		return fmt.Errorf("%w: the clock is %v off the log's", ErrStale, skew)
 	}
 	return nil
@@ -307,7 +317,7 @@ func (f *Feed) Wait(ctx context.Context, stream string, seq uint64) error {
 // that a clock that is stepped back revives nothing. Of a partition the feed
 // sees no grants, so where nobody introspects only the registry's ticks go on.
 func (f *Feed) Now(p events.Partition) time.Time {
-	now := latest(time.Now().UTC(), f.registryFed.newestStored())
+	now := latest(f.clock().UTC(), f.registryFed.newestStored())
 	if fed, ok := f.partitions[p]; ok {
 		now = latest(now, fed.newestStored())
 	}

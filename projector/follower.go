@@ -30,7 +30,9 @@ type follower struct {
 	tickOn events.Subject
 	apply  func(r events.Recorded, clock time.Time) error
 	// wanted asks for a tick. It has room for the one that ticking allows.
-	wanted  chan struct{}
+	wanted chan struct{}
+	// nudge makes the reader go on with a new consumer. It has room for one.
+	nudge   chan struct{}
 	changed signal
 
 	mu sync.Mutex
@@ -40,7 +42,7 @@ type follower struct {
 	// err ends the following for ever.
 	err error
 	// proved is when the newest tick was sent that has proved something.
-	proved time.Time
+	proved moment
 	skew   time.Duration
 	// ticking lets one tick be under way at a time, sent is that one until it
 	// was read back.
@@ -55,15 +57,18 @@ type follower struct {
 // A tick is one proof under way.
 type tick struct {
 	id string
-	// sent is before the append, with the monotonic clock.
-	sent time.Time
+	// sent is before the append.
+	sent moment
 	// back is closed when it was read back, stored being its timestamp.
 	back   chan struct{}
 	stored time.Time
 }
 
 func newFollower(log *eventlog.Log, cfg FeedConfig, stream string, tickOn events.Subject, apply func(events.Recorded, time.Time) error) *follower {
-	return &follower{log: log, cfg: cfg, stream: stream, tickOn: tickOn, apply: apply, wanted: make(chan struct{}, 1)}
+	return &follower{
+		log: log, cfg: cfg, stream: stream, tickOn: tickOn, apply: apply,
+		wanted: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
+	}
 }
 
 // run follows until ctx ends or the stream can be followed no more.
@@ -91,6 +96,7 @@ func (f *follower) start() eventlog.From {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	from := f.from
+	from.Nudge = f.nudge
 	if f.seq > 0 {
 		from.Seq = f.seq + 1
 	}

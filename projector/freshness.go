@@ -9,8 +9,16 @@ import (
 	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
-// retick is how long after a tick that failed the next one may be sent.
-const retick = 50 * time.Millisecond
+const (
+	// retick is how long after a tick that failed the next one may be sent.
+	retick = 50 * time.Millisecond
+	// overdue is how long a tick that was acknowledged may take to be read back
+	// until another consumer is asked for it. It leaves time for that one, within
+	// any bound that is usual.
+	overdue = 200 * time.Millisecond
+	// clockNoise is what two clocks that are read one after the other may differ by.
+	clockNoise = 100 * time.Millisecond
+)
 
 // fresh returns nil if everything that was acknowledged anywhere up to the
 // bound ago is known here. Over half the bound it has a tick sent, so that
@@ -86,14 +94,35 @@ func (f *follower) age() (time.Duration, error) {
 	if f.err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrStale, f.err)
 	}
-	return since(f.proved), nil
+	return f.since(f.proved), nil
+}
+
+// A moment is one by the monotonic clock and by the wall clock, which is stepped.
+type moment struct{ monotonic, wall time.Time }
+
+func (f *follower) now() moment {
+	return moment{time.Now(), f.cfg.Clock().Round(0)}
 }
 
 // since is by the monotonic clock, and by the wall clock where that shows
 // more: the monotonic one stands still while the machine sleeps.
-func since(t time.Time) time.Duration {
-	now := time.Now()
-	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+func (f *follower) since(t moment) time.Duration {
+	now := f.now()
+	return max(now.monotonic.Sub(t.monotonic), now.wall.Sub(t.wall))
+}
+
+// stepped is how far the wall clock was stepped since the newest proof, positive
+// if forth. A machine that has slept looks the same, until the next proof.
+func (f *follower) stepped() time.Duration {
+	f.mu.Lock()
+	proved := f.proved
+	f.mu.Unlock()
+	now := f.now()
+	step := now.wall.Sub(proved.wall) - now.monotonic.Sub(proved.monotonic)
+	if step.Abs() < clockNoise {
+		return 0
+	}
+	return step
 }
 
 // startTick has a tick sent unless one is under way.
@@ -135,38 +164,56 @@ func (f *follower) tickOnDemand(ctx context.Context) {
 func (f *follower) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Bound)
 	defer cancel()
-	t := &tick{id: f.cfg.NewID(), sent: time.Now(), back: make(chan struct{})}
+	t := &tick{id: f.cfg.NewID(), sent: f.now(), back: make(chan struct{})}
 	f.mu.Lock()
 	f.sent = t
 	f.mu.Unlock()
 	_, err := f.log.Append(ctx, eventlog.Unit{Event: events.Event{
-		ID: t.id, Source: f.cfg.Source, Time: t.sent.UTC(), Subject: f.tickOn,
+		ID: t.id, Source: f.cfg.Source, Time: t.sent.wall.UTC(), Subject: f.tickOn,
 		Meta: events.Meta{Actor: "system"}, Fact: events.FeedTicked{},
 	}})
 	if err != nil {
 		return err
 	}
-	acked := time.Now()
-	select {
-	case <-t.back:
-		f.prove(t, acked)
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("read tick back: %w", ctx.Err())
+	acked := f.now()
+	if err := f.readBack(ctx, t); err != nil {
+		return err
+	}
+	f.prove(t, acked)
+	return nil
+}
+
+// readBack waits for a tick that was acknowledged. One that does not come shows
+// that the consumer may be gone, with the server that had it.
+func (f *follower) readBack(ctx context.Context, t *tick) error {
+	late := time.NewTimer(overdue)
+	defer late.Stop()
+	for {
+		select {
+		case <-t.back:
+			return nil
+		case <-late.C:
+			select {
+			case f.nudge <- struct{}{}:
+			default:
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("read tick back: %w", ctx.Err())
+		}
 	}
 }
 
-func (f *follower) prove(t *tick, acked time.Time) {
+func (f *follower) prove(t *tick, acked moment) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.proved, f.skew = t.sent, skew(t.stored, t.sent, acked)
+	f.proved, f.skew = t.sent, skew(t.stored, t.sent.wall, acked.wall)
 }
 
 // skew is how far the server's clock, which read stored at some moment between
 // sent and acked, is ahead of the local one at least, or behind if negative.
 func skew(stored, sent, acked time.Time) time.Duration {
-	if ahead := stored.Sub(acked.Round(0)); ahead > 0 {
+	if ahead := stored.Sub(acked); ahead > 0 {
 		return ahead
 	}
-	return min(0, stored.Sub(sent.Round(0)))
+	return min(0, stored.Sub(sent))
 }

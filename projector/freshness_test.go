@@ -237,9 +237,9 @@ func TestFreshIsBothAtOnce(t *testing.T) {
 			other.set(true)
 			for name, fed := range f.followers {
 				fed.mu.Lock()
-				fed.proved = time.Now().Add(-bound * 9 / 10)
+				fed.proved = moment{time.Now().Add(-bound * 9 / 10), time.Now().Add(-bound * 9 / 10)}
 				if name == waited {
-					fed.proved = time.Time{}
+					fed.proved = moment{}
 				}
 				fed.mu.Unlock()
 			}

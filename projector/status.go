@@ -101,7 +101,7 @@ func (f *follower) status() FeedStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return FeedStatus{
-		Stream: f.stream, Position: f.seq, Age: since(f.proved), Bound: f.cfg.Bound, ClockSkew: f.skew, Err: f.err,
+		Stream: f.stream, Position: f.seq, Age: f.since(f.proved), Bound: f.cfg.Bound, ClockSkew: f.skew, Err: f.err,
 		Ticks: f.ticks, Unproved: f.unproved, Stale: f.stale.Load(),
 	}
 }

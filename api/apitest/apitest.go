@@ -55,6 +55,8 @@ type Options struct {
 	Passwords secret.PasswordConfig
 	// Gate holds back the replica's projector, FeedGate its feed.
 	Gate, FeedGate func(ctx context.Context, stream string) error
+	// Clock is the wall clock, the machine's own by default.
+	Clock func() time.Time
 	// RequestTimeout bounds the work on one request.
 	RequestTimeout time.Duration
 	// KeyPolicy replaces when keys take their steps.
@@ -121,7 +123,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	}
 	r.Server, err = api.Open(ctx, api.Parts{
 		Settings: settings, Log: log, Reader: reader, Local: r.Local, KeyRing: keyRing(t, o.KeyRing), AdminKey: secret.New(AdminKey),
-		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Logger: o.Logger,
+		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Clock: o.Clock, Logger: o.Logger,
 		Newest: keeper.Newest, Telemetry: o.Telemetry, AccessLog: o.AccessLog, KeyPolicy: o.KeyPolicy,
 	})
 	if err != nil {

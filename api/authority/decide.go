@@ -97,7 +97,15 @@ func (d grantDecision) ask(ctx context.Context, a *Authority, g fold.Grant) (out
 			return out, u, err
 		}
 	}
-	return d.decide(g, u, a.Feed.Now(d.id.Partition())), u, nil
+	// The time is taken first, and then proved: a clock that was stepped since the
+	// client was authenticated would make a retry a replay, and revoke the grant.
+	now := a.Feed.Now(d.id.Partition())
+	if d.actor != adminActor {
+		if err := a.requireFreshRegistry(ctx); err != nil {
+			return out, u, err
+		}
+	}
+	return d.decide(g, u, now), u, nil
 }
 
 // settle makes one outcome durable, or says that the state it was decided on

@@ -2,8 +2,11 @@ package main
 
 import (
 	"io"
+	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/chancery-authority/chancery/cmd/hammer"
 )
 
 // cli is the command line. A flag in a named group is a setting, which can
@@ -41,6 +44,9 @@ type cli struct {
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
 	Logout logoutCmd `cmd:"" group:"person" help:"Sign out again: revoke the tokens and delete them."`
 
+	Hammer        hammerCmd        `cmd:"" group:"run" help:"Break an authority of processes while it is used, and check that it keeps its promises."`
+	HammerProcess hammerProcessCmd `cmd:"" hidden:"" help:"A process of chancery hammer."`
+
 	VersionCmd versionCmd `cmd:"" name:"version" group:"administer" help:"Print the version."`
 }
 
@@ -58,7 +64,7 @@ func newParser(c *cli, set *settings, stdout, stderr io.Writer, exit func(int)) 
 		kong.Exit(exit),
 		kong.Bind(set),
 		kong.Resolvers(set),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": version(), "faults": strings.Join(hammer.AllFaults(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
 		kong.ExplicitGroups(groups()),
 	)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -138,6 +139,9 @@ type role interface {
 type process struct {
 	PrintConfig bool    `help:"Print what is in force as YAML, secrets redacted, and exit."`
 	Logging     logging `embed:"" group:"logging"`
+
+	// clock is the machine's own if nil.
+	clock func() time.Time
 }
 
 func (p process) logLevel() slog.Level { return p.Logging.LogLevel }
@@ -145,7 +149,7 @@ func (p process) logLevel() slog.Level { return p.Logging.LogLevel }
 func (p process) run(ctx context.Context, call *kong.Context, set *settings, t terminal, cfg server.Config) error {
 	cfg.LogLevel = new(slog.LevelVar)
 	cfg.Logger, cfg.Out = p.Logging.logger(t.err, cfg.LogLevel), t.out
-	cfg.AccessLog, cfg.Build = p.Logging.AccessLog, build()
+	cfg.Clock, cfg.AccessLog, cfg.Build = p.clock, p.Logging.AccessLog, build()
 	if p.PrintConfig {
 		if err := printConfig(t.out, call, set, cfg.WithIssuer()); err != nil {
 			return err

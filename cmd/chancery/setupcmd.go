@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/chancery-authority/chancery/cmd/server"
 	"github.com/chancery-authority/chancery/cmd/setup"
@@ -63,7 +64,7 @@ func (c *setupStreamsCmd) Run(ctx context.Context, t terminal) error {
 	if err := cfg.Check(); err != nil {
 		return fmt.Errorf("this cannot be run:\n%w", err)
 	}
-	logger := c.Logging.logger(t.err)
+	logger := c.Logging.logger(t.err, new(slog.LevelVar))
 	nc, err := c.Log.Connect(c.Log.NATSCreds, logger)
 	if err != nil {
 		return err

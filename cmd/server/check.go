@@ -8,12 +8,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector/archiver"
 )
+
+// maxDrainDelay is longer than any load balancer takes.
+const maxDrainDelay = time.Minute
 
 // Check reports everything that is wrong, one line each, by the names of
 // the flags.
@@ -55,6 +59,8 @@ func (c Config) checkPublic() error {
 		"dev: refused, because %s is not a loopback address and everybody knows the demonstration secrets", c.Public.Listen)
 	p.add(c.Public.Listen == c.Admin.AdminListen && !anyPort(c.Public.Listen),
 		"admin-listen: must differ from listen; the admin API is not for the public")
+	p.add(c.Public.DrainDelay < 0 || c.Public.DrainDelay > maxDrainDelay,
+		"drain-delay: %s is not between 0 and %s", c.Public.DrainDelay, maxDrainDelay)
 	return errors.Join(p.join(), c.WithIssuer().Settings.Check())
 }
 

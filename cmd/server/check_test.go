@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chancery-authority/chancery/api/config"
 	"github.com/chancery-authority/chancery/api/secret"
@@ -67,6 +68,7 @@ func TestCheckRefuses(t *testing.T) {
 		"port too high":           {defaults(All), func(c *Config) { c.Admin.AdminListen = "127.0.0.1:65536" }, "admin-listen: "},
 		"two replicas":            {replica(), func(c *Config) { c.Log.Replicas = 2 }, "replicas: 2 is not"},
 		"embedded replicas":       {defaults(All), func(c *Config) { c.Log.Replicas = 3 }, "replicas: the embedded server"},
+		"drains for ever":         {defaults(All), func(c *Config) { c.Public.DrainDelay = time.Hour }, "drain-delay: 1h0m0s is not"},
 		"no partition":            {defaults(All), func(c *Config) { c.Log.Partitions = 0 }, "partitions: 0 is not"},
 		"too many partitions":     {defaults(All), func(c *Config) { c.Log.Partitions = 257 }, "partitions: 257 is not"},
 		"realm with a dot":        {defaults(All), func(c *Config) { c.Log.Realm = "a.b" }, "realm: "},

@@ -45,11 +45,15 @@ func (s *Server) background(ctx context.Context, what string, f func(context.Con
 	})
 }
 
-// Close stops being ready, drains the listeners, and closes everything in the
-// reverse order of opening. It takes less than ten seconds. Cutting the
+// Close stops being ready, lets load balancers notice, drains the listeners, and
+// closes everything in the reverse order of opening. It takes less than ten seconds,
+// and the delay that was asked for. Cutting the
 // connections of clients that take too long is no error.
 func (s *Server) Close() error {
 	s.health.set(errDraining)
+	if s.public != nil && s.api != nil {
+		s.public.linger(context.Background(), s.cfg.Public.DrainDelay)
+	}
 	s.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

@@ -67,13 +67,17 @@ type Config struct {
 	// tests of a process that is behind.
 	FoldGate func(ctx context.Context, stream string) error
 	FeedGate func(ctx context.Context, stream string) error
+	// Clock is the wall clock, time.Now if nil. Another is for tests of a clock
+	// that is stepped; no setting leads here.
+	Clock func() time.Time
 }
 
 // Public is the listener of the protocol.
 type Public struct {
-	Listen  string `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
-	TLSCert string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate chain, in PEM, to serve the public endpoints with over TLS. A new one in the file is taken up by itself. Without one they are served in clear, for a proxy in front."`
-	TLSKey  string `name:"tls-key" type:"path" placeholder:"FILE" help:"Key of the certificate, in PEM."`
+	Listen     string        `default:"127.0.0.1:8080" help:"Address of the public endpoints."`
+	TLSCert    string        `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate chain, in PEM, to serve the public endpoints with over TLS. A new one in the file is taken up by itself. Without one they are served in clear, for a proxy in front."`
+	TLSKey     string        `name:"tls-key" type:"path" placeholder:"FILE" help:"Key of the certificate, in PEM."`
+	DrainDelay time.Duration `default:"0s" help:"How long to go on answering when told to stop, not ready any more, at most 1m: as long as load balancers take to notice. Without it a request may be lost with its connection."`
 }
 
 // Admin is the listener of the admin API and of health.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
 // slow is a handler that says when it has begun and ends when it is let.
@@ -59,6 +61,43 @@ func TestDrainWaitsForRequests(t *testing.T) {
 	}
 	if got := <-ask(t, l.url()); !strings.Contains(got, "refused") {
 		t.Errorf("a request after the drain got %q", got)
+	}
+}
+
+// TestLinger tells clients to come by other connections, while it still answers: a
+// request that comes by an idle connection just when that is closed is lost.
+func TestLinger(t *testing.T) {
+	h := slow{make(chan struct{}, 2), make(chan struct{})}
+	close(h.end)
+	l, err := listen(t.Context(), "127.0.0.1:0", nil, h, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = l.serve() }()
+	closes := func() bool {
+		resp, err := http.Get(l.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		<-h.begun
+		return resp.Close
+	}
+	if closes() {
+		t.Error("a connection was closed before")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	lingered := make(chan struct{})
+	go func() {
+		defer close(lingered)
+		l.linger(ctx, time.Hour)
+	}()
+	embeddedtest.Eventually(t, "connections to be closed", closes)
+	cancel()
+	<-lingered
+	if err := l.drain(t.Context(), time.Minute); err != nil {
+		t.Error(err)
 	}
 }
 

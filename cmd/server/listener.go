@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,8 @@ type listener struct {
 	cert *shownCertificate
 	// end cancels the contexts of all requests in progress.
 	end context.CancelFunc
+	// leaving has every answer close its connection.
+	leaving *atomic.Bool
 }
 
 // listen binds an address. With a certificate it speaks TLS there.
@@ -39,12 +42,14 @@ func listen(ctx context.Context, address string, cert *shownCertificate, h http.
 	// Requests outlive the context that the process is told to stop by: they
 	// are drained.
 	requests, end := context.WithCancel(context.WithoutCancel(ctx))
+	leaving := new(atomic.Bool)
 	l := &listener{
-		net:  bound,
-		end:  end,
-		cert: cert,
+		net:     bound,
+		end:     end,
+		cert:    cert,
+		leaving: leaving,
 		http: &http.Server{
-			Handler:           h,
+			Handler:           lastAnswers{h, leaving},
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: readHeaderTimeout,
 			ReadTimeout:       readTimeout,
@@ -70,6 +75,34 @@ func (l *listener) serve() error {
 		return fmt.Errorf("serve %s: %w", l.net.Addr(), err)
 	}
 	return nil
+}
+
+// lastAnswers says with each answer that no other comes by its connection, once
+// the process is leaving.
+type lastAnswers struct {
+	http.Handler
+
+	leaving *atomic.Bool
+}
+
+func (h lastAnswers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.leaving.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	h.Handler.ServeHTTP(w, r)
+}
+
+// linger goes on to answer for a while, on connections that end with the answer.
+// An idle connection that the server closes may have a request under way, which
+// is lost, and whose client cannot know whether it was done.
+func (l *listener) linger(ctx context.Context, delay time.Duration) {
+	l.leaving.Store(true)
+	over := time.NewTimer(delay)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-ctx.Done():
+	}
 }
 
 // drain takes no more requests and waits for those in progress. After grace

@@ -65,6 +65,7 @@ func (s *Server) openAPI(ctx context.Context) error {
 		AdminKey:  adminKey,
 		Passwords: s.cfg.Passwords,
 		FeedGate:  s.cfg.FeedGate,
+		Clock:     s.cfg.Clock,
 		Ready:     s.health.ready,
 		Status:    s.status,
 		Newest:    s.keeper.Newest,

@@ -16,8 +16,11 @@ const (
 	// silence is how long a consumer may say nothing at all.
 	silence = 4 * heartbeat
 	// createTimeout bounds the creation of a consumer, which a cluster without
-	// a leader does not answer.
-	createTimeout = 3 * time.Second
+	// a leader does not answer. The first try is given less, because its request
+	// may be lost with a connection or a server; what it leaves behind, the server
+	// drops by itself.
+	firstCreateTimeout = 500 * time.Millisecond
+	createTimeout      = 3 * time.Second
 	// inactive is how long the server keeps a consumer nobody listens to.
 	inactive = 5 * time.Second
 )
@@ -57,7 +60,8 @@ func (r *reader) newConsumer(ctx context.Context) (*consumer, error) {
 		arrived: make(chan *nats.Msg, maxBatch),
 		closed:  make(chan struct{}),
 	}
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	r.patience = min(max(2*r.patience, firstCreateTimeout), createTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	err := c.listen()
 	if err == nil {
@@ -67,6 +71,7 @@ func (r *reader) newConsumer(ctx context.Context) (*consumer, error) {
 		c.close()
 		return nil, interruption(err)
 	}
+	r.patience = 0
 	return c, nil
 }
 
@@ -124,12 +129,14 @@ func (c *consumer) close() {
 // fetch waits for a message, then takes what else has arrived, up to a number
 // of entries or the next point at which the server waits. Entries are good
 // also when an error comes with them.
-func (c *consumer) fetch(ctx context.Context, most int) (entries []Entry, err error) {
+func (c *consumer) fetch(ctx context.Context, most int, nudge <-chan struct{}) (entries []Entry, err error) {
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
 	var m *nats.Msg
 	select {
 	case m = <-c.arrived:
+	case <-nudge:
+		return nil, fmt.Errorf("%w: what should have come has not", errInterrupted)
 	case <-quiet.C:
 		return nil, fmt.Errorf("%w: nothing heard for %v", errInterrupted, silence)
 	case <-ctx.Done():

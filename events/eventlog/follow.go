@@ -34,6 +34,11 @@ type From struct {
 	Subjects []string
 	// Last ends a Replay before the head. 0 is the head.
 	Last uint64
+	// Nudge, if not nil, is for who knows that something should have come: with
+	// each value the reader goes on with a new consumer. The server that had the
+	// old one may be gone, and by itself the reader notices no earlier than it
+	// has heard nothing for two seconds.
+	Nudge <-chan struct{}
 }
 
 // Follow hands over a stream's entries as they are stored, at most 500 at a
@@ -90,6 +95,8 @@ type reader struct {
 	lastHash events.Hash
 	// joined says that the current consumer goes on where the last one ended.
 	joined bool
+	// patience is how long the last consumer was waited for, 0 if it came.
+	patience time.Duration
 }
 
 func (l *Log) newReader(stream string, from From, batch func([]Entry) error) (*reader, error) {
@@ -167,7 +174,7 @@ func (r *reader) consume(ctx context.Context) error {
 	defer c.close()
 	r.joined = r.last == 0
 	for {
-		entries, err := c.fetch(ctx, maxBatch)
+		entries, err := c.fetch(ctx, maxBatch, r.from.Nudge)
 		if err := r.deliver(ctx, entries); err != nil {
 			return err
 		}

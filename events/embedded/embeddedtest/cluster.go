@@ -1,8 +1,6 @@
 package embeddedtest
 
 import (
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -13,10 +11,15 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/chancery-authority/chancery/events/embedded/netfault"
 )
 
 // reconnectWait is short: tests wait for it.
 const reconnectWait = 50 * time.Millisecond
+
+// lowestPort is of the ports that nodes listen on.
+const lowestPort = 20_000
 
 // Nodes is the size of a cluster.
 const Nodes = 3
@@ -47,7 +50,7 @@ func NewCluster(t testing.TB, tweaks ...func(node int, o *server.Options)) *Clus
 	for from := range Nodes {
 		for to := range Nodes {
 			if from != to {
-				c.routes[from][to] = NewProxy(t, loopback(ports[to]))
+				c.routes[from][to] = NewProxy(t, netfault.Loopback(ports[to]))
 			}
 		}
 	}
@@ -119,26 +122,16 @@ func (c *Cluster) routesFrom(i int) []*url.URL {
 	return urls
 }
 
-// FreePorts finds ports that nobody listens on. A restarted node must listen
-// where it did before, so they cannot be left to the kernel; they are taken
-// from below those that the kernel gives away, which a proxy might get.
+// FreePorts finds ports that nobody listens on, for servers that must come back
+// where they were.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
-	const lowest, highest = 20_000, 32_000
-	var ports []int
-	for len(ports) < n {
-		port := lowest + rand.N(highest-lowest) //nolint:gosec // no secret
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", loopback(port))
-		if err != nil {
-			continue
-		}
-		defer closeAll(l)
-		ports = append(ports, port)
+	ports, err := netfault.FreePorts(t.Context(), lowestPort, n)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ports
 }
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // WaitReady waits until the cluster has a leader that all nodes follow.
 func (c *Cluster) WaitReady() {
@@ -159,7 +152,7 @@ func (c *Cluster) WaitReady() {
 
 // URL is where node i listens.
 func (c *Cluster) URL(i int) string {
-	return "nats://" + loopback(c.nodes[i].opts.Port)
+	return "nats://" + netfault.Loopback(c.nodes[i].opts.Port)
 }
 
 // Connect connects to the given nodes, all if none are given: to one of them,
