@@ -274,14 +274,22 @@ func (c *composed) replica(name string) *apitest.Replica {
 // operator runs a command with the operator's rights, and gives its output.
 func (c *composed) operator(admin, stdin string, args ...string) string {
 	c.t.Helper()
+	out, errs, status := c.tryOperator(admin, stdin, args...)
+	if status != exitOK {
+		c.t.Fatalf("%q: status %d: %s%s", args, status, out, errs)
+	}
+	return out
+}
+
+// tryOperator is operator for a command that may fail.
+func (c *composed) tryOperator(admin, stdin string, args ...string) (stdout, stderr string, status int) {
+	c.t.Helper()
 	key := map[bool]string{true: "admin-key", false: "projector-admin-key"}[strings.HasPrefix(admin, "api")]
 	args = append(args, "--admin-url", "http://"+c.addresses[admin].admin,
 		"--admin-key-file", filepath.Join(c.secrets, "operator", key))
 	var out, errs bytes.Buffer
 	ctx, cancel := context.WithTimeout(c.t.Context(), embeddedtest.Patience)
 	defer cancel()
-	if status := run(ctx, args, strings.NewReader(stdin), &out, &errs); status != exitOK {
-		c.t.Fatalf("%q: status %d: %s%s", args, status, &out, &errs)
-	}
-	return out.String()
+	status = run(ctx, args, strings.NewReader(stdin), &out, &errs)
+	return out.String(), errs.String(), status
 }
