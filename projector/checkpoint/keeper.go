@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -70,11 +69,13 @@ type Config struct {
 
 // A Keeper keeps the checkpoints of every stream, until Close.
 type Keeper struct {
-	cfg     Config
-	kv      jetstream.KeyValue
-	streams []*kept
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	cfg  Config
+	kv   jetstream.KeyValue
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	streams map[string]*kept // by name
 }
 
 // kept is what a keeper has of one stream. But for newest it is the keeper's
@@ -103,32 +104,74 @@ type signed struct {
 }
 
 // Open looks at every stream once, so that one that does not hold has failed
-// before anything is answered from it, and then goes on looking.
+// before anything is answered from it, and then goes on looking, also at those of
+// partitions that are opened later.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	kv, err := cfg.Log.Bucket(ctx, bucketName)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoints: %w", err)
 	}
-	k := &Keeper{cfg: cfg, kv: kv}
-	for _, stream := range cfg.Log.Streams() {
-		s := &kept{stream: stream, warn: rate.Sometimes{Interval: complaint}}
-		if err := k.load(ctx, s); err != nil {
-			return nil, fmt.Errorf("open checkpoints of %s: %w", stream, err)
-		}
-		if err := k.look(ctx, s); err != nil {
-			cfg.Logger.Warn("a stream could not be held against its checkpoint yet", "stream", stream, "reason", err)
-		}
-		k.streams = append(k.streams, s)
-	}
+	k := &Keeper{cfg: cfg, kv: kv, streams: map[string]*kept{}}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	k.stop = stop
-	for _, s := range k.streams {
-		k.done.Go(func() { k.keep(running, s) })
-		if cfg.ScrubRate > 0 {
-			k.done.Go(func() { k.scrub(running, s.stream) })
+	more := cfg.Log.PartitionsChanged()
+	if err := k.keepMissing(ctx, running); err != nil {
+		k.Close()
+		return nil, err
+	}
+	k.done.Go(func() { k.followStreams(running, more) })
+	return k, nil
+}
+
+// followStreams keeps those that are opened in the log, until ctx ends.
+func (k *Keeper) followStreams(ctx context.Context, more <-chan struct{}) {
+	for {
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+		more = k.cfg.Log.PartitionsChanged()
+		for err := k.keepMissing(ctx, ctx); err != nil && ctx.Err() == nil; err = k.keepMissing(ctx, ctx) {
+			k.cfg.Logger.Warn("a stream has no checkpoints yet", "reason", err)
+			select {
+			case <-time.After(interval):
+			case <-ctx.Done():
+			}
 		}
 	}
-	return k, nil
+}
+
+// keepMissing looks at the streams that are not kept yet, and keeps them until
+// running ends.
+func (k *Keeper) keepMissing(ctx, running context.Context) error {
+	for _, stream := range k.cfg.Log.Streams() {
+		if _, ok := k.find(stream); ok {
+			continue
+		}
+		s := &kept{stream: stream, warn: rate.Sometimes{Interval: complaint}}
+		if err := k.load(ctx, s); err != nil {
+			return fmt.Errorf("open checkpoints of %s: %w", stream, err)
+		}
+		if err := k.look(ctx, s); err != nil {
+			k.cfg.Logger.Warn("a stream could not be held against its checkpoint yet", "stream", stream, "reason", err)
+		}
+		k.mu.Lock()
+		k.streams[stream] = s
+		k.mu.Unlock()
+		k.done.Go(func() { k.keep(running, s) })
+		if k.cfg.ScrubRate > 0 {
+			k.done.Go(func() { k.scrub(running, stream) })
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) find(stream string) (*kept, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.streams[stream]
+	return s, ok
 }
 
 // Close signs what is new once more, and stops.
@@ -140,11 +183,11 @@ func (k *Keeper) Close() {
 // Newest is the newest checkpoint of a stream that holds, with its text, nil if
 // there is none yet.
 func (k *Keeper) Newest(stream string) (tree.Checkpoint, []byte) {
-	i := slices.IndexFunc(k.streams, func(s *kept) bool { return s.stream == stream })
-	if i < 0 {
+	s, ok := k.find(stream)
+	if !ok {
 		return tree.Checkpoint{}, nil
 	}
-	newest := k.streams[i].latest()
+	newest := s.latest()
 	return newest.Checkpoint, newest.text
 }
 
