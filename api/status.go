@@ -23,7 +23,7 @@ type statusView struct {
 
 func (s *Server) status(c echo.Context) error {
 	view := statusView{
-		Issuer: s.parts.Settings.Issuer, Realm: string(s.parts.Log.Realm()), Partitions: len(s.parts.Log.Partitions()),
+		Issuer: s.parts.Settings.Issuer, Realm: string(s.parts.Log.Realm()), Partitions: len(s.feed.Added()),
 		Ready: true, ClockSkew: s.feed.ClockSkew().Milliseconds(),
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)

@@ -17,7 +17,7 @@ const (
 	openPatience = 5 * time.Second
 	// openTries is how often a start looks for the stream of a partition that was
 	// added, because the server that is asked may be behind.
-	openTries = 20
+	openTries = 10
 )
 
 // followed is what a feed follows. It is never changed, but replaced by another.

@@ -36,7 +36,7 @@ func newRegistry() *registry {
 	return &registry{
 		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{},
 		partitions: map[string]fold.Partition{},
-		unerased: map[string]struct{}{}, origins: map[string]int{},
+		unerased:   map[string]struct{}{}, origins: map[string]int{},
 	}
 }
 

@@ -33,6 +33,9 @@ type grantDecision struct {
 // guarded by the append's expectation, and a refusal that a newer event could
 // overturn is confirmed on the log first.
 func (d grantDecision) run(ctx context.Context, a *Authority) (*Tokens, error) {
+	if err := a.partition(ctx, d.id.Partition()); err != nil {
+		return nil, err
+	}
 	g, err := a.Reader.Grant(ctx, d.id)
 	if err != nil {
 		return nil, unavailable("read the grant", err)

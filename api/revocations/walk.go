@@ -26,7 +26,11 @@ func (r *Runner) heads(ctx context.Context, s Selection) (map[string]uint64, err
 	if id, err := events.ParseGrantID(s.Grant); err == nil {
 		streams = append(streams, realm.PartitionStream(id.Partition()))
 	} else {
-		for _, p := range r.cfg.Log.Partitions() {
+		partitions, err := r.cfg.Authority.Everywhere(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range partitions {
 			streams = append(streams, realm.PartitionStream(p))
 		}
 	}

@@ -77,6 +77,7 @@ func (l *Log) Append(ctx context.Context, u Unit) (Receipt, error) {
 	defer cancelLimit()
 	seq, err := a.settle(ctx)
 	if err != nil {
+		err = l.withPermission(err, string(u.Event.Subject))
 		return Receipt{}, fmt.Errorf("append %s to %s: %w", u.Event.Fact.Type(), u.Event.Subject, err)
 	}
 	return Receipt{Seq: seq}, nil

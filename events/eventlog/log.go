@@ -111,11 +111,12 @@ func (l *Log) findStream(ctx context.Context, want jetstream.StreamConfig, missi
 	return s, err
 }
 
-// withPermission adds that the server does not let this user do what was asked of
-// a stream: it says so to the connection, and the request is not answered.
-func (l *Log) withPermission(err error, stream string) error {
+// withPermission adds nats.ErrPermissionViolation if the server does not let this
+// user send to a subject of that end: it says so to the connection, and what was
+// sent is not answered.
+func (l *Log) withPermission(err error, end string) error {
 	last := l.nc.LastError()
-	if err == nil || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), stream+`"`) {
+	if err == nil || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), end+`"`) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, last)

@@ -99,6 +99,27 @@ func (l *Log) findPartitions(ctx context.Context) ([]events.Partition, error) {
 	return slices.Compact(found), nil
 }
 
+// FindPartitions opens all partitions whose streams the server shows. As with every
+// read, that it shows none proves nothing.
+func (l *Log) FindPartitions(ctx context.Context) error {
+	ctx, cancel := withDefaultTimeout(ctx, readTimeout)
+	defer cancel()
+	var found []events.Partition
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		found, err = l.findPartitions(ctx)
+		return err
+	})
+	for _, p := range found {
+		if err == nil {
+			err = l.OpenPartition(ctx, p)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("find partitions: %w", err)
+	}
+	return nil
+}
+
 // CreatePartition opens a partition, and creates its stream if there is none, with
 // as many replicas as the registry has. That is no leave to store anything in it:
 // others do not know it before events.PartitionAdded is in the registry. Errors are
