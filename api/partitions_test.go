@@ -293,8 +293,11 @@ func TestAuditGoesOnInNewPartitions(t *testing.T) {
 		issue()
 	}
 	r.WaitFolded(t)
-	const query = "/events?actor=client:demo-service&limit=2"
-	first := wantOK(t, r.Admin(t, http.MethodGet, query, nil))
+	const query = "/events?actor=client:demo-service&limit=2&order="
+	before := map[string]string{}
+	for _, order := range []string{"oldest", "newest"} {
+		before[order] = wantOK(t, r.Admin(t, http.MethodGet, query+order, nil)).Text("next")
+	}
 	l := openTail(t, r, "")
 	var last string
 	for total, part := 2, any(float64(0)); part == float64(0); total++ {
@@ -305,12 +308,14 @@ func TestAuditGoesOnInNewPartitions(t *testing.T) {
 	}
 	l.close()
 	r.WaitFolded(t)
-	found, next := false, first.Text("next")
-	for next != "" && !found {
-		page := wantOK(t, r.Admin(t, http.MethodGet, query+"&cursor="+next, nil))
-		next, found = page.Text("next"), strings.Contains(string(page.Body), last)
-	}
-	if !found {
-		t.Errorf("an old cursor does not lead to the new partition: %s", first.Body)
+	for order, next := range before {
+		found := false
+		for next != "" && !found {
+			page := wantOK(t, r.Admin(t, http.MethodGet, query+order+"&cursor="+next, nil))
+			next, found = page.Text("next"), strings.Contains(string(page.Body), last)
+		}
+		if found != (order == "oldest") { // what was stored since is no part of the newest first
+			t.Errorf("%s first: an old cursor leads to the new partition: %v", order, found)
+		}
 	}
 }
