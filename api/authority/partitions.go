@@ -223,6 +223,8 @@ func (a *Authority) AddPartitions(ctx context.Context, total int, caller Caller)
 }
 
 func (a *Authority) addPartition(ctx context.Context, p events.Partition, caller Caller) error {
+	ctx, cancel := context.WithTimeout(ctx, foldPatience)
+	defer cancel()
 	err := a.Log.CreatePartition(ctx, p)
 	if err == nil {
 		err = a.Feed.Announce(ctx, p, caller.meta(adminActor))
