@@ -117,13 +117,13 @@ func newestGrant(t testing.TB, r *apitest.Replica, seen map[events.GrantID]bool)
 func TestTokensOfANewPartition(t *testing.T) {
 	t.Parallel()
 	node := embeddedtest.Single(t)
-	ahead := apitest.Start(t, node.Conn(), apitest.Options{})
+	lasting := func(s *config.Settings) { // no proof is too old, and no code
+		s.FreshnessBound, s.CodeLifetime = 10*time.Minute, 10*time.Minute
+	}
+	ahead := apitest.Start(t, node.Conn(), apitest.Options{Settings: lasting})
 	ahead.Seed(t)
 	var held holding
-	behind := apitest.Start(t, node.Conn(), apitest.Options{
-		Settings: func(s *config.Settings) { s.FreshnessBound = 10 * time.Minute }, // no proof is too old
-		FeedGate: held.pass, RequestTimeout: 3 * time.Second,
-	})
+	behind := apitest.Start(t, node.Conn(), apitest.Options{Settings: lasting, FeedGate: held.pass, RequestTimeout: 3 * time.Second})
 	client := register(t, ahead, retryWindow(600))
 	waitKnown(t, behind, client)
 	wantOK(t, behind.Exchange(t, client, newCode(t, behind, client)))
@@ -237,10 +237,10 @@ func TestAddPartitions(t *testing.T) {
 func TestNothingEscapesToANewPartition(t *testing.T) {
 	t.Parallel()
 	node := embeddedtest.Single(t)
-	ahead := apitest.Start(t, node.Conn(), apitest.Options{})
+	ahead := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient})
 	ahead.Seed(t)
 	var held holding
-	behind := apitest.Start(t, node.Conn(), apitest.Options{FeedGate: held.pass})
+	behind := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, FeedGate: held.pass, RequestTimeout: 3 * time.Second})
 	v := ahead.NewVisitor(t)
 	user := subject(t, allow(t, ahead, v, "read offline_access"))
 	u := mustUser(t, behind, user)
@@ -251,7 +251,9 @@ func TestNothingEscapesToANewPartition(t *testing.T) {
 		escaped = allow(t, ahead, v, "read offline_access")
 	}
 	end := func() error {
-		return behind.Server.Authority().RevokeApplication(t.Context(), u, apitest.DemoPartner.ID, authority.Caller{})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		return behind.Server.Authority().RevokeApplication(ctx, u, apitest.DemoPartner.ID, authority.Caller{})
 	}
 	if err := end(); err == nil {
 		t.Error("it says that all has ended and knows of one partition only")
@@ -299,13 +301,17 @@ func TestAuditGoesOnInNewPartitions(t *testing.T) {
 		before[order] = wantOK(t, r.Admin(t, http.MethodGet, query+order, nil)).Text("next")
 	}
 	l := openTail(t, r, "")
-	var last string
-	for total, part := 2, any(float64(0)); part == float64(0); total++ {
-		addPartitions(t, r, total)
-		a := issue()
-		last, part = a.Header.Get("X-Request-Id"), apitest.Claims(t, a.Text("access_token"))["part"]
-		l.wantRequest(t, last)
+	all := []events.Partition{0}
+	for events.SpreadPartition(apitest.DemoService.ID, all) == 0 { // until its tokens go to a new one
+		all = append(all, events.Partition(len(all)))
 	}
+	addPartitions(t, r, len(all))
+	a := issue()
+	if apitest.Claims(t, a.Text("access_token"))["part"] == float64(0) {
+		t.Fatal("it is of the first partition")
+	}
+	last := a.Header.Get("X-Request-Id")
+	l.wantRequest(t, last)
 	l.close()
 	r.WaitFolded(t)
 	for order, next := range before {

@@ -173,9 +173,9 @@ func deviceRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 		authority.StreamDenied:  {409, "conflict", 422, "0", "", nil, nil, ""},
 		authority.StreamRefused: {409, "conflict", 422, "0", "", nil, nil, ""},
 
-		rules.SlowDown:             {400, "slow_down", 429, "0", "", nil, nil, ""},
-		rules.DeviceCodeExpired:    {400, "expired_token", 400, "010-023", "", nil, nil, ""},
-		rules.UnknownUserCode:      {400, "invalid_request", 400, "0", "", nil, nil, ""},
+		rules.SlowDown:          {400, "slow_down", 429, "0", "", nil, nil, ""},
+		rules.DeviceCodeExpired: {400, "expired_token", 400, "010-023", "", nil, nil, ""},
+		rules.UnknownUserCode:   {400, "invalid_request", 400, "0", "", nil, nil, ""},
 	}
 }
 

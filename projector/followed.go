@@ -204,7 +204,7 @@ func (f *Feed) opening(p events.Partition) *opening {
 }
 
 // follow follows a partition from now on, once it is fresh.
-func (f *Feed) follow(ctx context.Context, p events.Partition) error {
+func (f *Feed) follow(ctx context.Context, p events.Partition) error { //nolint:contextcheck // it is followed until Close
 	if _, ok := f.followed.Load().partitions[p]; ok {
 		return nil
 	}

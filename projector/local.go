@@ -81,7 +81,7 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 	}
 	for _, stream := range streams {
 		if err := l.add(ctx, stream); err != nil {
-			return nil, errors.Join(err, l.Close()) //nolint:contextcheck // what was opened is closed
+			return nil, errors.Join(err, l.Close())
 		}
 	}
 	l.done.Go(func() { log.FollowPartitions(l.running) })

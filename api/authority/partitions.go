@@ -211,7 +211,7 @@ func (a *Authority) AddPartitions(ctx context.Context, total int, caller Caller)
 		return nil, err
 	}
 	for p := 0; len(there) < total; p++ {
-		if n := events.Partition(p); !slices.Contains(there, n) { //nolint:gosec // below 256, as total is
+		if n := events.Partition(p); !slices.Contains(there, n) {
 			if err := a.addPartition(ctx, n, caller); err != nil {
 				return nil, err
 			}

@@ -53,7 +53,7 @@ func natsWithUsers(t *testing.T) (url, all, noEvent string) {
 	user := func(deny ...string) string {
 		k := newKey(t, nkeys.CreateUser)
 		claims := jwt.NewUserClaims(publicKey(t, k))
-		claims.Permissions.Pub.Deny = deny
+		claims.Pub.Deny = deny
 		text, err := claims.Encode(account)
 		must(t, err)
 		seed, err := k.Seed()
