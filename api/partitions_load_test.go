@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,7 @@ func steadyCluster(t *testing.T) (*apitest.Cluster, []*apitest.Replica) {
 		replicas = append(replicas, apitest.Start(t, nc, apitest.Options{
 			Replicas: embeddedtest.Nodes, Settings: patient, RequestTimeout: embeddedtest.Patience,
 			Reader: projector.NewRemote(nc, events.DefaultRealm),
+			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})), // why one must come again
 		}))
 	}
 	return c, replicas

@@ -255,7 +255,7 @@ func TestTrailOfAStreamThatWasAdded(t *testing.T) {
 		t.Errorf("from places that were not looked at: %d rows, %v", len(rows), err)
 	}
 	followed := NewTrail(r, AuditQuery{}, []string{"A"}, map[string]uint64{"A": 5}, nil)
-	followed.Join([]string{"A", "B"})
+	followed.Join(t.Context(), []string{"A", "B"})
 	if rows, _, err := followed.Page(t.Context(), 100, time.Minute); err != nil || len(rows) != 5 {
 		t.Errorf("joined: %d rows, %v", len(rows), err)
 	}

@@ -76,11 +76,14 @@ func (t *Trail) Places() map[string]uint64 {
 	return places
 }
 
-// Join has streams read, too, that were not there before. It is for trails of the
-// oldest first.
-func (t *Trail) Join(streams []string) {
+// Join has streams read, too, that were not there before, once their audits can be
+// read. It is for trails of the oldest first.
+func (t *Trail) Join(ctx context.Context, streams []string) {
 	for _, s := range streams {
-		if !slices.ContainsFunc(t.heads, func(h *trailHead) bool { return h.stream == s }) {
+		if slices.ContainsFunc(t.heads, func(h *trailHead) bool { return h.stream == s }) {
+			continue
+		}
+		if _, err := t.reader.Audit(ctx, s, t.query, 0, 1); err == nil {
 			t.heads = append(t.heads, &trailHead{stream: s})
 		}
 	}
