@@ -2,8 +2,10 @@ package api_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -80,52 +82,47 @@ func (r clientRun) once() {
 	}
 }
 
-// steadyCluster has bounds that a loaded machine does not break.
-func steadyCluster(t *testing.T) (*apitest.Cluster, []*apitest.Replica) {
+// steadyCluster has bounds that a loaded machine does not easily break. Errors has
+// why somebody was told to come again.
+func steadyCluster(t *testing.T) (c *apitest.Cluster, replicas []*apitest.Replica, errors *lockedBuffer) {
 	t.Helper()
-	c := apitest.NewCluster(t, 1)
-	var replicas []*apitest.Replica
+	c, errors = apitest.NewCluster(t, 1), &lockedBuffer{}
+	logger := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), errors), &slog.HandlerOptions{Level: slog.LevelError}))
 	for i := range 2 {
 		nc := c.Prefer(t, i)
 		replicas = append(replicas, apitest.Start(t, nc, apitest.Options{
 			Replicas: embeddedtest.Nodes, Settings: patient, RequestTimeout: embeddedtest.Patience,
 			Reader: projector.NewRemote(nc, events.DefaultRealm),
-			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})), // why one must come again
+			Logger: logger,
 		}))
 	}
-	return c, replicas
+	return c, replicas, errors
 }
 
 // TestPartitionsAreAddedUnderLoad adds partitions to three servers, two projectors
 // and two replicas while clients go on: none of them is refused anything, or told
-// to come again if it was not before; all partitions get grants, and everything
-// that is told of them is whole.
+// to come again because of a partition; all partitions get grants, and everything
+// that is told of them is whole. A machine that is too slow for one read in a
+// second has no other reason to give.
 func TestPartitionsAreAddedUnderLoad(t *testing.T) {
 	t.Parallel()
-	const clients, calm = 3, 3
-	c, replicas := steadyCluster(t)
+	const clients = 3
+	c, replicas, errors := steadyCluster(t)
 	had := len(replicas[0].Server.Partitions())
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	run := clientRun{T: t, replicas: replicas, ledger: &apitest.Ledger{}, asked: &atomic.Int64{}, busy: &atomic.Int64{}}
-	var running, calming sync.WaitGroup
+	var running sync.WaitGroup
 	for range clients {
 		one := run
 		one.client = register(t, replicas[0], retryWindow(600))
 		waitKnown(t, replicas[1], one.client)
-		calming.Add(1)
 		running.Go(func() {
-			for range calm {
-				one.once()
-			}
-			calming.Done()
 			for ctx.Err() == nil {
 				one.once()
 			}
 		})
 	}
-	calming.Wait()
-	before := run.busy.Load()
 	for i, r := range replicas { // each adds one
 		addPartitions(t, r, had+1+i)
 	}
@@ -142,10 +139,11 @@ func TestPartitionsAreAddedUnderLoad(t *testing.T) {
 	})
 	end()
 	running.Wait()
-	busy := run.busy.Load() - before
-	t.Logf("%d requests, %d of them told to come again, %d before; grants of partitions %v", run.asked.Load(), busy, before, opened)
-	if busy > 0 && before == 0 {
-		t.Errorf("%d requests were told to come again", busy)
+	t.Logf("%d requests, %d of them told to come again; grants of partitions %v", run.asked.Load(), run.busy.Load(), opened)
+	for line := range strings.Lines(string(errors.copy())) {
+		if strings.Contains(line, "partition") || strings.Contains(line, "no stream") || strings.Contains(line, "no responders") {
+			t.Errorf("because of a partition: %s", line)
+		}
 	}
 	history := replicas[1].History(t)
 	issued := apitest.Issued(t, history)
