@@ -83,7 +83,7 @@ func (a *Authority) takeIntoUse(ctx context.Context) bool {
 		}
 	}
 	if a.inUse.of.Store(&now); len(now) > len(in) {
-		a.Logger.Info("grants are opened in more partitions", "partitions", fmt.Sprint(now))
+		a.Logger.Info("grants are opened in more partitions", "partitions", len(now))
 	}
 	return len(now) == len(a.Feed.Added())
 }
