@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -103,6 +104,9 @@ func (s *Server) trail(ctx context.Context, q auditQuery) (*projector.Trail, err
 			return nil, asError(&rules.Refusal{Reason: rules.BadParameter, Parameter: "cursor", Cause: err.Error()})
 		}
 	}
+	if err := s.parts.Log.FindPartitions(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", projector.ErrUnavailable, err)
+	}
 	streams, heads := s.auditStreams(q), map[string]uint64{}
 	for _, stream := range streams {
 		head, err := s.parts.Log.Head(ctx, stream)
@@ -124,12 +128,15 @@ func (s *Server) trail(ctx context.Context, q auditQuery) (*projector.Trail, err
 	return t, nil
 }
 
-// auditStreams are those that may have what is asked for.
+// auditStreams are those of what is open that may have what is asked for.
 func (s *Server) auditStreams(q auditQuery) []string {
-	if id, err := events.ParseGrantID(q.Grant); err == nil {
-		return []string{s.parts.Log.Realm().PartitionStream(id.Partition())}
+	all := s.parts.Log.Streams()
+	id, err := events.ParseGrantID(q.Grant)
+	if err != nil {
+		return all
 	}
-	return s.parts.Log.Streams()
+	own := s.parts.Log.Realm().PartitionStream(id.Partition())
+	return slices.DeleteFunc(all, func(stream string) bool { return stream != own })
 }
 
 func (s *Server) answerPage(ctx context.Context, c echo.Context, q auditQuery, t *projector.Trail) error {

@@ -71,6 +71,7 @@ func (s *Server) streamEvents(ctx context.Context, c echo.Context, q auditQuery,
 			case <-ctx.Done(): // the client has gone
 				return nil
 			case <-time.After(followPause):
+				t.Join(ctx, s.auditStreams(q))
 				t.Again()
 			}
 		}

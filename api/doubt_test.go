@@ -60,31 +60,6 @@ func announce(t *testing.T, r *apitest.Replica, kid string, fact events.KeyAnnou
 	embeddedtest.Eventually(t, "the key to be missed", func() bool { return r.Server.Ready(t.Context()) != nil })
 }
 
-// TestPartitionAddedLater asks a replica about tokens of a partition that was
-// added after it opened the log.
-func TestPartitionAddedLater(t *testing.T) {
-	t.Parallel()
-	nc := embeddedtest.Single(t).Conn()
-	old := apitest.Start(t, nc, apitest.Options{})
-	r := apitest.Start(t, nc, apitest.Options{Partitions: 2})
-	r.Seed(t)
-	var token string
-	for token == "" {
-		a := r.Tokens(t, apitest.DemoWeb, "read").Text("access_token")
-		if strings.HasPrefix(r.GrantOf(t, a), "01") {
-			token = a
-		}
-	}
-	for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
-		if a := old.Post(t, path, apitest.DemoWeb, "token", token); a.Status != http.StatusServiceUnavailable {
-			t.Errorf("%s: %d %s", path, a.Status, a.Body)
-		}
-	}
-	if !r.Active(t, token) {
-		t.Error("it is not active where the partition is known")
-	}
-}
-
 // TestNoActiveMACKey leaves the replica without a key for new refresh tokens.
 // A rotation without one could not be folded, and would stop the partition for
 // everybody.

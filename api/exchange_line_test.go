@@ -112,7 +112,7 @@ func TestRevocationInAnotherPartition(t *testing.T) {
 	other := apitest.Start(t, node.Conn(), apitest.Options{Partitions: partitions})
 	other.Seed(t)
 	actor, c := registerService(t, other), exchanger(t, other, nil, nil)
-	held := events.SpreadPartition(actor.ID, partitions)
+	held := events.SpreadPartition(actor.ID, []events.Partition{0, 1, 2, 3})
 	var gate apitest.Gate
 	r := apitest.Start(t, node.Conn(), apitest.Options{
 		Partitions: partitions,

@@ -78,6 +78,7 @@ func Shapes() map[string]reflect.Type {
 		"Event":         reflect.TypeFor[eventView](),
 		"AuditPage":     reflect.TypeFor[auditPage](),
 		"AuditEvent":    reflect.TypeFor[auditView](),
+		"Partition":     reflect.TypeFor[partitionView](),
 		"Status":        reflect.TypeFor[statusView](),
 		"Explanation":   reflect.TypeFor[authority.Explanation](),
 		"Projection":    reflect.TypeFor[projectionView](),

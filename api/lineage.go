@@ -148,8 +148,8 @@ func (s *Server) lineage(c echo.Context) error {
 		return asError(refusal)
 	}
 	ctx := c.Request().Context()
-	if err := s.feed.Fresh(ctx, s.parts.Log.Partitions()...); err != nil {
-		return fmt.Errorf("%w: %w", projector.ErrUnavailable, err)
+	if err := s.authority.FreshEverywhere(ctx); err != nil {
+		return err
 	}
 	g := growing{Server: s, tree: lineage.New(q.kind, q.id, q.limit), ends: time.Now().Add(min(lineagePatience, s.parts.RequestTimeout/3))}
 	if err := g.grow(ctx, q); err != nil {
@@ -336,21 +336,13 @@ func (s *standingGrants) stand(ctx context.Context, n *lineage.Node) error {
 	case events.TokenExchanged:
 		n.IssuedAt = f.IssuedAt
 	}
-	standing, err := s.authority.TokenStanding(ctx, s.partitionOf(n.Stream), r.Fact, g.Grant)
+	p, _ := s.parts.Log.Realm().PartitionOf(n.Stream)
+	standing, err := s.authority.TokenStanding(ctx, p, r.Fact, g.Grant)
 	if ofGrant && g.Ended && !standing.Expired { // the marker may have been forgotten with the last token
 		standing = g.Standing
 	}
 	n.State, n.Reason = stateOf(standing), standing.Reason
 	return err
-}
-
-func (s *Server) partitionOf(stream string) (found events.Partition) {
-	for _, p := range s.parts.Log.Partitions() {
-		if s.parts.Log.Realm().PartitionStream(p) == stream {
-			found = p
-		}
-	}
-	return found
 }
 
 func stateOf(s authority.Standing) string {

@@ -129,6 +129,9 @@ var answers = map[rules.Reason]answer{
 	authority.ServerError:                {http.StatusInternalServerError, codeServerError, http.StatusTeapot, "004-001", "Something went wrong."},
 	authority.Busy:                       {http.StatusTooManyRequests, "too_many_requests", http.StatusTooManyRequests, "0", "too many requests: try again in a moment"},
 
+	authority.StreamDenied:  {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "the NATS servers do not let this process create the stream or append the event: give its user the permission"},
+	authority.StreamRefused: {http.StatusConflict, "conflict", http.StatusUnprocessableEntity, "0", "the NATS servers refused the stream, or it is not what the log needs: the log of this process says why"},
+
 	rules.LoginRequired:            {http.StatusBadRequest, "login_required", http.StatusUnauthorized, "002-016", "the person must sign in"},
 	rules.AccountSelectionRequired: {http.StatusBadRequest, "account_selection_required", http.StatusUnauthorized, "002-016", "the person must choose an account"},
 	rules.ConsentRequired:          {http.StatusBadRequest, "consent_required", http.StatusUnauthorized, "010-026", "the person must agree"},

@@ -170,9 +170,13 @@ func deviceRefusals(t testing.TB, r *apitest.Replica) map[rules.Reason]told {
 		rules.AuthorizationPending: row("authorization_pending", 400, "0", "", waiting.Text("device_code")),
 		rules.DeviceDenied:         row("access_denied", 401, "010-026", "", denied.Text("device_code")),
 		rules.InvalidDeviceCode:    row("invalid_grant", 400, "010-023", "device_code", planted),
-		rules.SlowDown:             {400, "slow_down", 429, "0", "", nil, nil, ""},
-		rules.DeviceCodeExpired:    {400, "expired_token", 400, "010-023", "", nil, nil, ""},
-		rules.UnknownUserCode:      {400, "invalid_request", 400, "0", "", nil, nil, ""},
+		// Only of an administrator who adds partitions.
+		authority.StreamDenied:  {409, "conflict", 422, "0", "", nil, nil, ""},
+		authority.StreamRefused: {409, "conflict", 422, "0", "", nil, nil, ""},
+
+		rules.SlowDown:          {400, "slow_down", 429, "0", "", nil, nil, ""},
+		rules.DeviceCodeExpired: {400, "expired_token", 400, "010-023", "", nil, nil, ""},
+		rules.UnknownUserCode:   {400, "invalid_request", 400, "0", "", nil, nil, ""},
 	}
 }
 

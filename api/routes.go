@@ -116,6 +116,8 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodGet, "/revocations", s.listRevocations)
 	admin.add(http.MethodPost, "/revocations", s.beginRevocation)
 	admin.add(http.MethodGet, "/revocations/:id", s.showRevocation)
+	admin.add(http.MethodGet, "/partitions", s.listPartitions)
+	admin.add(http.MethodPost, "/partitions", s.addPartitions)
 	admin.add(http.MethodGet, "/status", s.status)
 	s.logLevelRoutes(admin)
 	s.projectionRoutes(admin)

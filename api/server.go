@@ -23,6 +23,7 @@ import (
 	"github.com/chancery-authority/chancery/api/pages"
 	"github.com/chancery-authority/chancery/api/revocations"
 	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector"
 )
 
@@ -134,7 +135,7 @@ func (s *Server) Close() {
 // all there and its clock is the log's.
 func (s *Server) Ready(ctx context.Context) error {
 	errs := []error{s.keys.Err(), s.feed.Err(), s.feed.RegistryFresh(ctx)}
-	for _, p := range s.parts.Log.Partitions() {
+	for _, p := range s.authority.Partitions() {
 		errs = append(errs, s.feed.PartitionFresh(ctx, p))
 	}
 	if skew := s.feed.ClockSkew(); skew.Abs() > projector.MaxClockSkew {
@@ -145,6 +146,9 @@ func (s *Server) Ready(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Partitions are those that grants are opened in here.
+func (s *Server) Partitions() []events.Partition { return s.authority.Partitions() }
 
 // SeedDemo registers the demonstration clients and user.
 func (s *Server) SeedDemo(ctx context.Context) error { return s.authority.SeedDemo(ctx) }

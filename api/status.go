@@ -31,7 +31,7 @@ type statusView struct {
 
 func (s *Server) status(c echo.Context) error {
 	view := statusView{
-		Issuer: s.settings.Get().Issuer, Realm: string(s.parts.Log.Realm()), Partitions: len(s.parts.Log.Partitions()),
+		Issuer: s.settings.Get().Issuer, Realm: string(s.parts.Log.Realm()), Partitions: len(s.feed.Added()),
 		Version: s.parts.Version, Ready: true, ClockSkew: s.feed.ClockSkew().Milliseconds(),
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)

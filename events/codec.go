@@ -77,6 +77,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	KeyActivated{}.Type():          decode[KeyActivated],
 	KeyRetired{}.Type():            decode[KeyRetired],
 	KeyDropped{}.Type():            decode[KeyDropped],
+	PartitionAdded{}.Type():        decode[PartitionAdded],
 }
 
 // Types lists every event type and version, sorted.

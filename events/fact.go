@@ -584,6 +584,14 @@ type ConsentWithdrawn struct{}
 // Type is consent.withdrawn.v1.
 func (ConsentWithdrawn) Type() string { return "consent.withdrawn.v1" }
 
+// PartitionAdded says that a partition is there, in a stream of its own. Nothing is
+// stored in one before that, but ticks. The number is the subject's. Partition 0
+// is there from the beginning and has no such event.
+type PartitionAdded struct{}
+
+// Type is partition.added.v1.
+func (PartitionAdded) Type() string { return "partition.added.v1" }
+
 // Uses of a key.
 const (
 	KeyUseSignature = "sig" // signs access and ID tokens (RFC 7517 §4.2)

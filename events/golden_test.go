@@ -97,6 +97,7 @@ func samples() map[string]events.Fact {
 		events.KeyActivated{},
 		events.KeyRetired{},
 		events.KeyDropped{},
+		events.PartitionAdded{},
 	}
 	byName := map[string]events.Fact{}
 	for _, f := range facts {
@@ -224,6 +225,8 @@ func sampleSubject(typ string) events.Subject {
 		return r.ConsentSubject("u1", "web")
 	case kind == "key":
 		return r.KeySubject("kid-1")
+	case kind == "partition":
+		return r.PartitionSubject(3)
 	case strings.HasPrefix(typ, "access_token.issued"), kind == "token":
 		return r.IssuedSubject(0, "service")
 	case strings.HasPrefix(typ, "access_token.revoked"), strings.HasPrefix(typ, "grant.revocation_marked"),

@@ -124,6 +124,11 @@ func (r Realm) ConsentSubject(user, client string) Subject {
 // KeySubject holds the life of one signing or MAC key.
 func (r Realm) KeySubject(kid string) Subject { return Subject(string(r) + ".key." + kid) }
 
+// PartitionSubject holds when a partition was added.
+func (r Realm) PartitionSubject(p Partition) Subject {
+	return Subject(string(r) + ".partition." + strconv.Itoa(int(p)))
+}
+
 // RegistryTickSubject holds the ticks with which replicas prove that their
 // registry is fresh.
 func (r Realm) RegistryTickSubject() Subject { return Subject(string(r) + ".tick") }
@@ -136,7 +141,19 @@ func (r Realm) PartitionStream(p Partition) string {
 	return strings.ToUpper(string(r)) + "_EVENTS_" + strconv.Itoa(int(p))
 }
 
-// RegistryStream names the stream of clients, users and keys.
+// PartitionOf is the partition whose stream has that name.
+func (r Realm) PartitionOf(stream string) (Partition, bool) {
+	p, ok := ParsePartition(strings.TrimPrefix(stream, strings.ToUpper(string(r))+"_EVENTS_"))
+	return p, ok && stream == r.PartitionStream(p)
+}
+
+// ParsePartition reads a partition's number, as subjects and streams have it.
+func ParsePartition(s string) (Partition, bool) {
+	n, err := strconv.ParseUint(s, 10, 8)
+	return Partition(n), err == nil && s == strconv.FormatUint(n, 10)
+}
+
+// RegistryStream names the stream of clients, users, keys and partitions.
 func (r Realm) RegistryStream() string { return strings.ToUpper(string(r)) + "_REGISTRY" }
 
 // PartitionSubjects are the subjects a partition's stream listens on.
@@ -159,6 +176,7 @@ func (r Realm) RegistrySubjects() []string {
 		string(r) + ".user.*",
 		string(r) + ".consent.*.*",
 		string(r) + ".key.*",
+		string(r) + ".partition.*",
 		string(r) + ".tick",
 		string(r) + ".restored",
 	}
@@ -181,12 +199,13 @@ func (r Realm) Validate() error {
 // letters, digits, dashes and underscores. Client, user and key ids are.
 func ValidID(s string) bool { return idPattern.MatchString(s) }
 
-// SpreadPartition is the partition, of n, that the grant-less tokens of a
-// client go to. It is stable for a client while n is.
-func SpreadPartition(client string, n int) Partition {
+// SpreadPartition is the one of some partitions, at least one, that the
+// grant-less tokens of a client go to. It is stable for a client while they are
+// the same.
+func SpreadPartition(client string, among []Partition) Partition {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(client))
-	return Partition(h.Sum32() % uint32(max(1, min(n, MaxPartitions)))) //nolint:gosec // below 256
+	return among[int(h.Sum32()%uint32(len(among)))] //nolint:gosec // at most 256
 }
 
 // Realm is the first token of the subject.
@@ -196,7 +215,7 @@ func (s Subject) Realm() Realm {
 }
 
 // Kind is the second token of the subject: grant, session, issued, revoked,
-// refused, logout, client, user, consent, key, tick or restored. It is empty for a text that
+// refused, logout, client, user, consent, key, partition, tick or restored. It is empty for a text that
 // is no subject of ours.
 func (s Subject) Kind() string {
 	parts := strings.SplitN(string(s), ".", 3)
@@ -216,7 +235,7 @@ func (s Subject) ID() string {
 // tick and restored hold, so they take plain appends.
 func (s Subject) Guarded() bool {
 	switch s.Kind() {
-	case "grant", "session", "client", "user", "consent", "key":
+	case "grant", "session", "client", "user", "consent", "key", "partition":
 		return true
 	}
 	return false

@@ -374,7 +374,7 @@ func TestAuditIsReadFromAnywhere(t *testing.T) {
 // waitAudited waits for the audit of partition 0, and returns its state hash.
 func waitAudited(t *testing.T, l *Local) events.Hash {
 	t.Helper()
-	head, err := l.projections[0].log.Head(t.Context(), realm.PartitionStream(0))
+	head, err := l.models.Load().states[0].log.Head(t.Context(), realm.PartitionStream(0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,12 +88,12 @@ func manyGrants(b *testing.B, n int) (*store, []events.GrantID) {
 // BenchmarkRead reads random grants out of many.
 func BenchmarkRead(b *testing.B) {
 	s, ids := manyGrants(b, 200_000)
-	l := &Local{realm: realm, places: map[place]*projection{}}
+	l := &Local{}
+	l.models.Store(&models{places: map[place]*projection{"0": {}}})
 	l.states = states{l}
 	w := &worker{log: openLog(b, embeddedtest.Single(b).Conn(), 1), stream: stream, caughtUp: true}
 	w.store.Store(s)
-	l.places["0"] = &projection{}
-	l.places["0"].live.Store(w)
+	l.models.Load().places["0"].live.Store(w)
 	b.Run("row", func(b *testing.B) {
 		for b.Loop() {
 			if state, err := s.read(b.Context(), readGrant, ids[rand.IntN(len(ids))].String()); err != nil || state == nil {

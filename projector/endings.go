@@ -47,7 +47,7 @@ func (f *Feed) Endings(from map[string]Place) (endings []Ending, to map[string]P
 		endings, to[stream] = append(endings, newer...), last
 	}
 	take(f.registryFed.stream, &f.registry.journal, f.registry.endings)
-	for _, fed := range f.partitions {
+	for _, fed := range f.followed.Load().partitions {
 		take(fed.stream, &fed.journal, fed.endings)
 	}
 	return endings, to
@@ -66,7 +66,7 @@ func (f *Feed) Proved() (at time.Time, partitions []events.Partition, ok bool) {
 		return at, nil, false
 	}
 	at, ok = f.registryFed.proof()
-	for p, fed := range f.partitions {
+	for p, fed := range f.followed.Load().partitions {
 		proved, good := fed.proof()
 		if ok = ok && good; proved.Before(at) {
 			at = proved
@@ -80,7 +80,7 @@ func (f *Feed) Proved() (at time.Time, partitions []events.Partition, ok bool) {
 // Prove begins to prove anew what was proved longer ago than that, and does not
 // wait for it.
 func (f *Feed) Prove(older time.Duration) {
-	for _, fed := range f.followers {
+	for _, fed := range f.followed.Load().followers {
 		if age, err := fed.age(); err == nil && age >= older {
 			fed.startTick()
 		}
@@ -90,7 +90,7 @@ func (f *Feed) Prove(older time.Duration) {
 // Stored is the newest of the log's timestamps that the feed has seen.
 func (f *Feed) Stored() time.Time {
 	newest := f.registryFed.newestStored()
-	for _, fed := range f.partitions {
+	for _, fed := range f.followed.Load().partitions {
 		newest = latest(newest, fed.newestStored())
 	}
 	return newest.UTC()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -56,25 +57,29 @@ type FeedConfig struct {
 // A lookup says what the feed knows. Whether that is recent enough to decide
 // on, RegistryFresh and PartitionFresh say; ask them first.
 type Feed struct {
+	log         *eventlog.Log
+	cfg         FeedConfig
 	registry    *registry
 	registryFed *follower
-	partitions  map[events.Partition]*partitionFeed
-	followers   map[string]*follower
-	clock       func() time.Time
 	// progress tells of whatever any of them has taken in or proved.
 	progress *signal
-	stop     context.CancelFunc
-	done     sync.WaitGroup
-}
+	// followed is what is followed, and changed tells when more is.
+	followed atomic.Pointer[followed]
+	changed  signal
+	// running ends when the feed is closed.
+	running context.Context
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 
-// partitionFeed is what a feed knows of one partition.
-type partitionFeed struct {
-	*follower
-	*revocations
+	// mu is held to begin what done waits for, and to replace followed.
+	mu       sync.Mutex
+	openings map[events.Partition]*opening
 }
 
 // OpenFeed follows the registry from the start and the revocations of every
-// partition. It returns when all of it is fresh, or with ctx's error. Close it.
+// partition that was added. One that is open in the log and was not, because who
+// made it came no further, is added now. It returns when all of it is fresh, or
+// with ctx's error. Close it.
 func OpenFeed(ctx context.Context, log *eventlog.Log, cfg FeedConfig) (*Feed, error) {
 	if cfg.NewID == nil {
 		return nil, errors.New("open feed: no way to make event ids")
@@ -85,72 +90,24 @@ func OpenFeed(ctx context.Context, log *eventlog.Log, cfg FeedConfig) (*Feed, er
 	if cfg.Bound <= 0 {
 		cfg.Bound = defaultBound
 	}
-	progress := new(signal)
-	cfg.progress = progress
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	f := &Feed{
-		progress:   progress,
-		registry:   newRegistry(),
-		partitions: map[events.Partition]*partitionFeed{},
-		followers:  map[string]*follower{},
-		clock:      cfg.Clock,
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	f.stop = stop
-	if err := f.open(ctx, running, log, cfg); err != nil {
+	cfg.progress = new(signal)
+	f := &Feed{log: log, cfg: cfg, progress: cfg.progress, registry: newRegistry(), openings: map[events.Partition]*opening{}}
+	f.running, f.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := f.open(ctx); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open feed: %w", err)
 	}
 	return f, nil
 }
 
-func (f *Feed) open(ctx, running context.Context, log *eventlog.Log, cfg FeedConfig) error {
-	realm := log.Realm()
-	f.registryFed = newFollower(log, cfg, realm.RegistryStream(), realm.RegistryTickSubject(), f.registry.apply)
-	f.followers[f.registryFed.stream] = f.registryFed
-	for _, p := range log.Partitions() {
-		known := newRevocations()
-		fed := newFollower(log, cfg, realm.PartitionStream(p), realm.RevokedSubject(p), known.apply)
-		head, err := firstHead(ctx, log, fed.stream)
-		if err != nil {
-			return err
-		}
-		// By the log's own time, not by a local clock that may be ahead of it.
-		fed.from.Subjects = []string{string(realm.RevokedSubject(p))}
-		if head.Seq > 0 {
-			fed.from.Time = head.Time.Add(-revocationReach)
-			fed.newest = head.Time
-		}
-		f.partitions[p] = &partitionFeed{fed, known}
-		f.followers[fed.stream] = fed
-	}
-	for _, fed := range f.followers {
-		f.done.Go(func() { fed.run(running) })
-	}
-	for _, fed := range f.followers {
-		if err := fed.catchUp(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// firstHead waits for a stream's head. A cluster may just be looking for a
-// leader.
-func firstHead(ctx context.Context, log *eventlog.Log, stream string) (eventlog.Head, error) {
-	for {
-		head, err := log.Head(ctx, stream)
-		if err == nil || !wait(ctx, pause) {
-			return head, err
-		}
-	}
-}
-
 // Close ends the feed. What it knows grows stale.
 func (f *Feed) Close() {
+	f.mu.Lock()
 	f.stop()
+	f.mu.Unlock()
 	f.done.Wait()
 }
 
@@ -190,21 +147,21 @@ func (f *Feed) KeysChanged() <-chan struct{} { return f.registry.keysChanged.nex
 // GrantRevoked reports whether a grant's access tokens were revoked and not
 // all of them have expired since.
 func (f *Feed) GrantRevoked(id events.GrantID) bool {
-	p, ok := f.partitions[id.Partition()]
+	p, ok := f.followed.Load().partitions[id.Partition()]
 	return ok && has(p.revocations, p.grants, id)
 }
 
 // SessionEnded reports whether a session was ended in the last day and has not
 // expired since. What ended before that, the read model tells.
 func (f *Feed) SessionEnded(id events.SessionID) bool {
-	p, ok := f.partitions[id.Partition()]
+	p, ok := f.followed.Load().partitions[id.Partition()]
 	return ok && has(p.revocations, p.sessions, id)
 }
 
 // TokenRevoked reports whether the access token with that jti was revoked by
 // itself and has not expired since.
 func (f *Feed) TokenRevoked(jti string) bool {
-	for _, p := range f.partitions {
+	for _, p := range f.followed.Load().partitions {
 		if has(p.revocations, p.tokens, jti) {
 			return true
 		}
@@ -215,11 +172,7 @@ func (f *Feed) TokenRevoked(jti string) bool {
 // Restorations are the losses of a partition that were accepted, ever, in the
 // order of the registry. They are not to be changed.
 func (f *Feed) Restorations(p events.Partition) []fold.Restoration {
-	fed, ok := f.partitions[p]
-	if !ok {
-		return nil
-	}
-	all, _ := lookup(f.registry, f.registry.restored, fed.stream)
+	all, _ := lookup(f.registry, f.registry.restored, f.log.Realm().PartitionStream(p))
 	return all
 }
 
@@ -239,7 +192,7 @@ func (f *Feed) LastRestored() (at time.Time) {
 // Learn takes in a revocation that the caller has made durable, ahead of its
 // marker, so that who revoked something here sees it revoked at once.
 func (f *Feed) Learn(p events.Partition, v fold.Revocation) {
-	if fed, ok := f.partitions[p]; ok {
+	if fed, ok := f.followed.Load().partitions[p]; ok {
 		fed.learn(v)
 	}
 }
@@ -260,13 +213,13 @@ func (f *Feed) RegistryFresh(ctx context.Context) error {
 	return nil
 }
 
-// PartitionFresh is the same for the revocations of a partition.
+// PartitionFresh is the same for the revocations of a partition, which is opened
+// if need be.
 func (f *Feed) PartitionFresh(ctx context.Context, p events.Partition) error {
-	fed, ok := f.partitions[p]
-	if !ok {
-		return fmt.Errorf("%w: no partition %d", ErrStale, p)
+	if err := f.Open(ctx, p); err != nil {
+		return err
 	}
-	return fed.fresh(ctx)
+	return f.followed.Load().partitions[p].fresh(ctx)
 }
 
 // Fresh is all at once: nil if neither the registry nor any of the partitions
@@ -293,7 +246,7 @@ func (f *Feed) Fresh(ctx context.Context, partitions ...events.Partition) error 
 func (f *Feed) allFresh(partitions []events.Partition) bool {
 	feds := []*follower{f.registryFed}
 	for _, p := range partitions {
-		feds = append(feds, f.partitions[p].follower)
+		feds = append(feds, f.followed.Load().partitions[p].follower)
 	}
 	return !slices.ContainsFunc(feds, func(fed *follower) bool {
 		age, err := fed.age()
@@ -305,7 +258,7 @@ func (f *Feed) allFresh(partitions []events.Partition) bool {
 // sequence of a receipt, so that whoever changed something sees it changed.
 // The error is ErrStale when ctx ends first.
 func (f *Feed) Wait(ctx context.Context, stream string, seq uint64) error {
-	fed, ok := f.followers[stream]
+	fed, ok := f.followed.Load().followers[stream]
 	if !ok {
 		return fmt.Errorf("%w: no stream %.64q", ErrStale, stream)
 	}
@@ -317,8 +270,8 @@ func (f *Feed) Wait(ctx context.Context, stream string, seq uint64) error {
 // that a clock that is stepped back revives nothing. Of a partition the feed
 // sees no grants, so where nobody introspects only the registry's ticks go on.
 func (f *Feed) Now(p events.Partition) time.Time {
-	now := latest(f.clock().UTC(), f.registryFed.newestStored())
-	if fed, ok := f.partitions[p]; ok {
+	now := latest(f.cfg.Clock().UTC(), f.registryFed.newestStored())
+	if fed, ok := f.followed.Load().partitions[p]; ok {
 		now = latest(now, fed.newestStored())
 	}
 	return now
@@ -346,7 +299,7 @@ func latest(a, b time.Time) time.Time {
 // of every stream. A replica that is more than a second off is not ready.
 func (f *Feed) ClockSkew() time.Duration {
 	var largest time.Duration
-	for _, fed := range f.followers {
+	for _, fed := range f.followed.Load().followers {
 		if skew := fed.clockSkew(); skew.Abs() > largest.Abs() {
 			largest = skew
 		}
@@ -358,7 +311,7 @@ func (f *Feed) ClockSkew() time.Duration {
 // until the process is started again. It is nil while all is well.
 func (f *Feed) Err() error {
 	var err error
-	for _, fed := range f.followers {
+	for _, fed := range f.followed.Load().followers {
 		err = errors.Join(err, fed.broken())
 	}
 	return err

@@ -52,6 +52,17 @@ func (f *follower) catchUp(ctx context.Context) error {
 	})
 }
 
+// current waits until everything is known that was acknowledged to anybody before
+// the call. Who calls at the same time shares the tick.
+func (f *follower) current(ctx context.Context) error {
+	began := time.Now()
+	return f.await(ctx, true, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return !f.proved.monotonic.Before(began)
+	})
+}
+
 // wait waits until everything up to seq is known. Where not all of a stream is
 // followed a tick is needed to see that: it comes after seq.
 func (f *follower) wait(ctx context.Context, seq uint64) error {

@@ -235,7 +235,7 @@ func TestFreshIsBothAtOnce(t *testing.T) {
 			}})
 			held.set(true)
 			other.set(true)
-			for name, fed := range f.followers {
+			for name, fed := range f.followed.Load().followers {
 				fed.mu.Lock()
 				fed.proved = moment{time.Now().Add(-bound * 9 / 10), time.Now().Add(-bound * 9 / 10)}
 				if name == waited {
@@ -245,7 +245,7 @@ func TestFreshIsBothAtOnce(t *testing.T) {
 			}
 			told := make(chan error, 1)
 			go func() { told <- f.Fresh(t.Context(), 0) }()
-			for name, fed := range f.followers {
+			for name, fed := range f.followed.Load().followers {
 				embeddedtest.Eventually(t, "the other proof to be too old", func() bool {
 					age, err := fed.age()
 					return name == waited || err == nil && age > bound
@@ -351,7 +351,7 @@ func TestNowNeverGoesBehindTheLog(t *testing.T) {
 		t.Errorf("clock is %v off, skew %v", d, f.ClockSkew())
 	}
 	ahead := time.Now().Add(time.Hour)
-	f.partitions[0].advance(ahead)
+	f.followed.Load().partitions[0].advance(ahead)
 	if now := f.Now(0); !now.Equal(ahead) {
 		t.Errorf("got %v, the log is at %v", now, ahead)
 	}

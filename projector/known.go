@@ -15,13 +15,17 @@ import (
 // registry is the clients, users and keys of a realm, in memory.
 type registry struct {
 	keysChanged signal
-	// deletions tells of users that were deleted.
+	// deletions tells of users that were deleted, and additions of partitions that
+	// were added.
 	deletions signal
+	additions signal
 
 	mu      sync.RWMutex
 	clients map[string]fold.Client
 	users   map[string]fold.User
 	keys    map[string]fold.Key
+	// partitions are those that were added, by their numbers as subjects have them.
+	partitions map[string]fold.Partition
 	// unerased are the users that are deleted and not erased.
 	unerased map[string]struct{}
 	// restored are the losses that were accepted, by streams.
@@ -34,7 +38,8 @@ type registry struct {
 func newRegistry() *registry {
 	return &registry{
 		clients: map[string]fold.Client{}, users: map[string]fold.User{}, keys: map[string]fold.Key{},
-		unerased: map[string]struct{}{}, origins: map[string]int{}, restored: map[string][]fold.Restoration{},
+		partitions: map[string]fold.Partition{},
+		unerased:   map[string]struct{}{}, origins: map[string]int{}, restored: map[string][]fold.Restoration{},
 		registryEndings: registryEndings{ended: map[string]Ending{}, sectors: map[string]struct{}{}},
 	}
 }
@@ -50,12 +55,18 @@ func (r *registry) allKeys() []fold.Key {
 	return sorted(r, r.keys, func(k fold.Key) string { return k.ID })
 }
 
+// allPartitions are those that were added, and the first one.
+func (r *registry) allPartitions() []fold.Partition {
+	added := sorted(r, r.partitions, func(p fold.Partition) int { return int(p.Number) })
+	return append([]fold.Partition{{}}, added...)
+}
+
 func (r *registry) allClients() []fold.Client {
 	return sorted(r, r.clients, func(c fold.Client) string { return c.ID })
 }
 
 // sorted is everything in one of the registry's maps, by id.
-func sorted[S any](r *registry, states map[string]S, id func(S) string) []S {
+func sorted[S any, ID cmp.Ordered](r *registry, states map[string]S, id func(S) ID) []S {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return slices.SortedFunc(maps.Values(states), func(a, b S) int { return cmp.Compare(id(a), id(b)) })
@@ -81,6 +92,9 @@ func (r *registry) fold(e events.Recorded) error {
 	case "key":
 		defer r.keysChanged.notify()
 		return applyIn(r, r.keys, e)
+	case "partition":
+		defer r.additions.notify()
+		return applyIn(r, r.partitions, e)
 	case "consent": // read where it is needed: there are too many to hold
 		_, err := fold.Consent{}.Apply(e)
 		return err

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -45,20 +47,28 @@ type LocalConfig struct {
 // each with a worker that folds it, and reads of them. It is safe for concurrent
 // use.
 type Local struct {
-	realm events.Realm
-	cfg   LocalConfig
-	// projections are the states. Trees are beside them, each of the same stream,
-	// and audits, if there are any, too.
-	projections []*projection
-	trees       []*projection
-	audits      []*projection
-	places      map[place]*projection
+	log *eventlog.Log
+	cfg LocalConfig
+	// models are all read models, and added tells of more.
+	models atomic.Pointer[models]
+	added  signal
 	// running ends when the projector is closed.
 	running context.Context
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+	// adding is held by who adds models. None are added once running has ended.
+	adding  sync.Mutex
 	closing sync.Once
 	states
+}
+
+// models are the read models of a projector. They are never changed, but replaced
+// by others.
+type models struct {
+	// states are of the partitions, and the registry last. Trees are beside them,
+	// each of the same stream, and audits, if there are any, too.
+	states, trees, audits []*projection
+	places                map[place]*projection
 }
 
 var _ Reader = (*Local)(nil)
@@ -73,73 +83,128 @@ func OpenLocal(ctx context.Context, log *eventlog.Log, cfg LocalConfig) (*Local,
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.Tracer{}
 	}
-	l := &Local{realm: log.Realm(), cfg: cfg, places: map[place]*projection{}}
+	l := &Local{log: log, cfg: cfg}
+	l.models.Store(&models{places: map[place]*projection{}})
 	l.running, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	l.states = states{l}
-	if err := l.open(ctx, log); err != nil {
-		l.stop()
-		return nil, errors.Join(err, l.closeStores())
+	streams := []string{log.Realm().RegistryStream()}
+	for _, p := range log.Partitions() {
+		streams = append(streams, log.Realm().PartitionStream(p))
 	}
-	for _, p := range l.all() {
-		p.start(p.live.Load()) //nolint:contextcheck // it runs until Close
+	for _, stream := range streams {
+		if err := l.add(ctx, stream); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
 	}
+	l.done.Go(func() { log.FollowPartitions(l.running) })
+	l.done.Go(func() { l.followPartitions(l.running) })
 	return l, nil
 }
 
-// open opens every read model.
-func (l *Local) open(ctx context.Context, log *eventlog.Log) error {
-	for _, n := range log.Partitions() {
-		if err := l.add(ctx, log, &l.projections, log.Realm().PartitionStream(n), partitionModel(), partitionPlace(n)); err != nil {
-			return err
-		}
-	}
-	if err := l.add(ctx, log, &l.projections, log.Realm().RegistryStream(), registryModel(), registryPlace); err != nil {
-		return err
-	}
-	for _, of := range l.projections {
-		if err := l.add(ctx, log, &l.trees, of.stream, treeModel(), treePlace(of.stream)); err != nil {
-			return err
-		}
-		if l.cfg.NoAudit {
+// followPartitions adds the read models of partitions that are opened in the log,
+// until ctx ends.
+func (l *Local) followPartitions(ctx context.Context) {
+	for ctx.Err() == nil {
+		more := l.log.PartitionsChanged()
+		if err := l.addMissing(ctx); err != nil {
+			if ctx.Err() == nil {
+				l.cfg.Logger.Error("a partition that was added is not folded yet", "reason", err)
+			}
+			wait(ctx, pause)
 			continue
 		}
-		if err := l.add(ctx, log, &l.audits, of.stream, auditModel(), auditPlace(of.stream)); err != nil {
+		select {
+		case <-more:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (l *Local) addMissing(ctx context.Context) error {
+	for _, p := range l.log.Partitions() {
+		if _, ok := l.models.Load().places[partitionPlace(p)]; ok {
+			continue
+		}
+		if err := l.add(ctx, l.log.Realm().PartitionStream(p)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// add opens a read model of a stream, to be read at a place.
-func (l *Local) add(ctx context.Context, log *eventlog.Log, to *[]*projection, stream string, m model, at place) error {
-	p, err := l.openProjection(ctx, log, stream, m)
-	if err != nil {
+// add opens the read models of a stream and starts their workers.
+func (l *Local) add(ctx context.Context, stream string) error {
+	l.adding.Lock()
+	defer l.adding.Unlock()
+	if err := l.running.Err(); err != nil {
 		return err
 	}
-	*to = append(*to, p)
-	l.places[at] = p
+	old := l.models.Load()
+	next := &models{old.states, old.trees, old.audits, maps.Clone(old.places)}
+	at, of := registryPlace, registryModel()
+	p, isPartition := l.log.Realm().PartitionOf(stream)
+	if isPartition {
+		at, of = partitionPlace(p), partitionModel()
+	}
+	kinds := []struct {
+		to *[]*projection
+		at place
+		of model
+	}{{&next.states, at, of}, {&next.trees, treePlace(stream), treeModel()}, {&next.audits, auditPlace(stream), auditModel()}}
+	if l.cfg.NoAudit {
+		kinds = kinds[:2]
+	}
+	var opened []*projection
+	for _, k := range kinds {
+		one, err := l.openProjection(ctx, l.log, stream, k.of)
+		if err != nil {
+			return errors.Join(err, closeAll(opened))
+		}
+		opened = append(opened, one)
+		*k.to, next.places[k.at] = inOrder(*k.to, one, isPartition), one
+	}
+	l.models.Store(next)
+	for _, one := range opened {
+		one.start(one.live.Load()) //nolint:contextcheck // it runs until Close
+	}
+	l.added.notify()
 	return nil
+}
+
+// inOrder puts one more into a list: behind the other partitions, before the
+// registry.
+func inOrder(all []*projection, one *projection, isPartition bool) []*projection {
+	at := len(all)
+	if isPartition && at > 0 {
+		at--
+	}
+	return slices.Insert(slices.Clone(all), at, one)
 }
 
 // all are the read models of all kinds.
-func (l *Local) all() []*projection { return slices.Concat(l.projections, l.trees, l.audits) }
+func (l *Local) all() []*projection {
+	m := l.models.Load()
+	return slices.Concat(m.states, m.trees, m.audits)
+}
 
 // Close stops the workers and closes the files. What is being built beside a live
 // read model is given up.
 func (l *Local) Close() error {
 	l.stop()
 	l.closing.Do(func() {
+		l.adding.Lock()
+		defer l.adding.Unlock()
 		for _, p := range l.all() {
 			p.operation.Lock() // and never unlocked: nothing begins any more
 		}
 	})
 	l.done.Wait()
-	return l.closeStores()
+	return closeAll(l.all())
 }
 
-func (l *Local) closeStores() error {
+func closeAll(all []*projection) error {
 	var err error
-	for _, p := range l.all() {
+	for _, p := range all {
 		err = errors.Join(err, p.close())
 	}
 	return err
@@ -150,7 +215,7 @@ func (l *Local) read(ctx context.Context, at place, what, key string) ([]byte, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p, ok := l.places[at]
+	p, ok := l.models.Load().places[at]
 	if !ok {
 		return nil, fmt.Errorf("%w: no partition %s", ErrUnavailable, at)
 	}
@@ -173,7 +238,7 @@ func (l *Local) Oldest(ctx context.Context, p events.Partition) (at, clock time.
 // Wait waits until the states of every stream, not their audit, have caught up with the head it had when its
 // worker started. It returns ErrUnavailable if one has stopped.
 func (l *Local) Wait(ctx context.Context) error {
-	for _, p := range l.projections {
+	for _, p := range l.models.Load().states {
 		if err := p.wait(ctx); err != nil {
 			return fmt.Errorf("wait for %s: %w", p.stream, err)
 		}

@@ -137,7 +137,7 @@ func TestLocalGoesOnWhereItWas(t *testing.T) {
 	wantSameRows(t, l, fresh)
 
 	// The next event finds a row that cannot be read.
-	if _, err := l.places["0"].live.Load().store.Load().writer.db.ExecContext(t.Context(), `UPDATE grants SET state = '{'`); err != nil {
+	if _, err := l.models.Load().places["0"].live.Load().store.Load().writer.db.ExecContext(t.Context(), `UPDATE grants SET state = '{'`); err != nil {
 		t.Fatal(err)
 	}
 	put(t, log, realm.GrantSubject(grantID(1)), seq, events.GrantRevoked{Reason: events.ReasonUserRequest})

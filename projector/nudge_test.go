@@ -27,7 +27,7 @@ func TestFeedGetsOverADeadConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fed := f.partitions[0].follower
+	fed := f.followed.Load().partitions[0].follower
 	best := time.Minute
 	for range 4 { // one of them is not held up by other tests
 		for name := range s.ConsumerNames(t.Context()).Name() {

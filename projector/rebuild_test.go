@@ -208,7 +208,7 @@ func TestDifferencesAreNamed(t *testing.T) {
 	seq := openGrants(t, log, 0, 60)
 	waitPosition(t, l, seq)
 	rebuilt(t, l, stream)
-	file := l.places["0"].live.Load().store.Load().writer.db
+	file := l.models.Load().places["0"].live.Load().store.Load().writer.db
 	for _, change := range []string{
 		`UPDATE grants SET user = 'mallory' WHERE id = '` + grantID(3).String() + `'`,
 		`DELETE FROM grants WHERE id = '` + grantID(5).String() + `'`,
@@ -386,7 +386,7 @@ func TestDiffFindsAnotherLog(t *testing.T) {
 	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
 	l := openLocal(t, log, LocalConfig{NoAudit: true})
 	waitPosition(t, l, openGrants(t, log, 0, 10))
-	if _, err := l.places["0"].live.Load().store.Load().writer.db.ExecContext(t.Context(), `UPDATE meta SET hash = ?`, hashText(events.Hash{1})); err != nil {
+	if _, err := l.models.Load().places["0"].live.Load().store.Load().writer.db.ExecContext(t.Context(), `UPDATE meta SET hash = ?`, hashText(events.Hash{1})); err != nil {
 		t.Fatal(err)
 	}
 	rebuilt(t, l, stream)

@@ -65,6 +65,9 @@ func (c *registryChanges) apply(ctx context.Context, e eventlog.Entry, _ time.Ti
 		return applyTo(ctx, c.consents, id, r)
 	case "key":
 		return applyTo(ctx, c.keys, r.Subject.ID(), r)
+	case "partition": // no row: who needs it holds all of them
+		_, err := fold.Partition{}.Apply(r)
+		return err
 	case "tick":
 		if _, ok := r.Fact.(events.FeedTicked); ok {
 			return nil

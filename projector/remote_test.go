@@ -172,10 +172,10 @@ func TestAnotherProjectorAnswers(t *testing.T) {
 	stops := map[string]func(*Local, *Service, *embeddedtest.Proxy){
 		"closed": func(l *Local, s *Service, _ *embeddedtest.Proxy) { s.Close(); _ = l.Close() },
 		"poisoned": func(l *Local, _ *Service, _ *embeddedtest.Proxy) {
-			l.places["0"].live.Load().stop(errors.New("poison"))
+			l.models.Load().places["0"].live.Load().stop(errors.New("poison"))
 		},
 		"file gone bad": func(l *Local, _ *Service, _ *embeddedtest.Proxy) {
-			_ = l.places["0"].live.Load().store.Load().reader.Close()
+			_ = l.models.Load().places["0"].live.Load().store.Load().reader.Close()
 		},
 		"cut off": func(_ *Local, _ *Service, p *embeddedtest.Proxy) { p.Cut() },
 	}

@@ -54,11 +54,28 @@ type Service struct {
 func Serve(nc *nats.Conn, local *Local) *Service {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Service{stop: stop}
-	for at, p := range local.places {
-		ps := &placeService{nc: nc, local: local, projection: p, at: at, logger: local.cfg.Logger}
-		s.done.Go(func() { ps.run(ctx) })
-	}
+	s.done.Go(func() { s.run(ctx, nc, local) })
 	return s
+}
+
+// run serves every place, those that are added too, until ctx ends.
+func (s *Service) run(ctx context.Context, nc *nats.Conn, local *Local) {
+	served := map[place]bool{}
+	for {
+		more := local.added.next()
+		for at, p := range local.models.Load().places {
+			if !served[at] {
+				served[at] = true
+				ps := &placeService{nc: nc, local: local, projection: p, at: at, logger: local.cfg.Logger}
+				s.done.Go(func() { ps.run(ctx) })
+			}
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Close stops answering. Requests that have arrived are answered.
@@ -110,14 +127,14 @@ func (s *placeService) register() error {
 		Name:        serviceName,
 		Version:     serviceVersion,
 		Description: "Reads of what was folded from the log",
-		Metadata:    map[string]string{"realm": string(s.local.realm), "partition": string(s.at)},
+		Metadata:    map[string]string{"realm": string(s.local.log.Realm()), "partition": string(s.at)},
 	})
 	if err != nil {
 		return fmt.Errorf("register reads of %s: %w", s.projection.stream, err)
 	}
 	s.running = running
 	for _, what := range s.projection.model.names() {
-		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.realm, s.at, what)))
+		err := running.AddEndpoint(what, s.handler(what), micro.WithEndpointSubject(readSubject(s.local.log.Realm(), s.at, what)))
 		if err != nil {
 			s.deregister()
 			return fmt.Errorf("register reads of %s in %s: %w", what, s.projection.stream, err)
@@ -146,7 +163,7 @@ func (s *placeService) trace(req micro.Request, what string) (context.Context, t
 	if of := trace.SpanFromContext(ctx); !of.SpanContext().IsSampled() {
 		return ctx, of
 	}
-	return startRead(ctx, s.local.cfg.Tracer, trace.SpanKindServer, s.local.realm, s.at, what)
+	return startRead(ctx, s.local.cfg.Tracer, trace.SpanKindServer, s.local.log.Realm(), s.at, what)
 }
 
 // answer answers one request.

@@ -31,13 +31,13 @@ type Status struct {
 }
 
 // Status is that of every stream's states, the registry last.
-func (l *Local) Status() []Status { return statuses(l.projections) }
+func (l *Local) Status() []Status { return statuses(l.models.Load().states) }
 
 // TreeStatus is that of every stream's tree.
-func (l *Local) TreeStatus() []Status { return statuses(l.trees) }
+func (l *Local) TreeStatus() []Status { return statuses(l.models.Load().trees) }
 
 // AuditStatus is that of every stream's audit, if there is one.
-func (l *Local) AuditStatus() []Status { return statuses(l.audits) }
+func (l *Local) AuditStatus() []Status { return statuses(l.models.Load().audits) }
 
 func statuses(of []*projection) []Status {
 	all := make([]Status, len(of))
@@ -90,7 +90,7 @@ type FeedStatus struct {
 // Status is that of every stream, ordered by name.
 func (f *Feed) Status() []FeedStatus {
 	var all []FeedStatus
-	for _, fed := range f.followers {
+	for _, fed := range f.followed.Load().followers {
 		all = append(all, fed.status())
 	}
 	slices.SortFunc(all, func(a, b FeedStatus) int { return strings.Compare(a.Stream, b.Stream) })

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/chancery-authority/chancery/projector/fold"
@@ -10,6 +11,9 @@ import (
 
 // trailPause is between two looks at an index that is behind.
 const trailPause = 10 * time.Millisecond
+
+// trailEnd is a place behind every row that there will ever be.
+const trailEnd = 1 << 62
 
 // A Trail is what the audits of several streams have for one query, as one: by
 // the log's time, then by stream, then by sequence, or all of that backwards. It
@@ -44,26 +48,45 @@ type trailHead struct {
 }
 
 // NewTrail reads streams from places on, as Places gave them; a stream without
-// one is read from its start, or its end for the newest first. Nothing that
-// needed has for a stream, a sequence, is left out because the index is behind.
+// one is read from its start. For the newest first it is read from its end, but
+// left out if there are any places: it was not there when those were taken, so all
+// it has was stored since. Nothing that needed has for a stream, a sequence, is
+// left out because the index is behind.
 func NewTrail(r Reader, q AuditQuery, streams []string, places, needed map[string]uint64) *Trail {
 	t := &Trail{reader: r, query: q}
 	for _, s := range streams {
 		place, begun := places[s]
+		if q.Newest && places != nil && !begun {
+			continue
+		}
 		t.heads = append(t.heads, &trailHead{stream: s, place: place, begun: begun, need: needed[s]})
 	}
 	return t
 }
 
-// Places are where the trail stands in every stream that it has looked at.
+// Places are where the trail stands in every stream.
 func (t *Trail) Places() map[string]uint64 {
 	places := map[string]uint64{}
 	for _, h := range t.heads {
-		if h.begun {
-			places[h.stream] = h.place
+		places[h.stream] = h.place
+		if t.query.Newest && !h.begun {
+			places[h.stream] = trailEnd
 		}
 	}
 	return places
+}
+
+// Join has streams read, too, that were not there before, once their audits can be
+// read. It is for trails of the oldest first.
+func (t *Trail) Join(ctx context.Context, streams []string) {
+	for _, s := range streams {
+		if slices.ContainsFunc(t.heads, func(h *trailHead) bool { return h.stream == s }) {
+			continue
+		}
+		if _, err := t.reader.Audit(ctx, s, t.query, 0, 1); err == nil {
+			t.heads = append(t.heads, &trailHead{stream: s})
+		}
+	}
 }
 
 // Page gives the next rows, at most limit of them. More says that there may be

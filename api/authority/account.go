@@ -52,7 +52,11 @@ type Application struct {
 func (a *Authority) Account(ctx context.Context, u fold.User) (Account, error) {
 	var account Account
 	var grants []fold.Grant
-	for _, p := range a.Log.Partitions() {
+	partitions, err := a.known(ctx)
+	if err != nil {
+		return account, err
+	}
+	for _, p := range partitions {
 		held, err := a.Reader.Held(ctx, p, u.ID, "")
 		if err != nil {
 			return account, unavailable("read what a user holds", err)
@@ -160,7 +164,12 @@ func (a *Authority) RevokeApplication(ctx context.Context, u fold.User, client s
 	if err := a.WithdrawConsent(ctx, u, client, caller); err != nil {
 		return err
 	}
-	for _, p := range a.Log.Partitions() {
+	// After the consent is gone: what was opened by it before is in one of these.
+	partitions, err := a.Everywhere(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range partitions {
 		if err := a.endGrants(ctx, p, u, client, caller); err != nil {
 			return err
 		}

@@ -41,6 +41,9 @@ const (
 	Unavailable      rules.Reason = "unavailable"
 	ServerError      rules.Reason = "server_error"
 	Busy             rules.Reason = "busy"
+	// StreamDenied and StreamRefused are of a partition that cannot be added.
+	StreamDenied  rules.Reason = "stream_denied"
+	StreamRefused rules.Reason = "stream_refused"
 )
 
 // Config is what an Authority is made of. Every field but Telemetry is required.
@@ -89,6 +92,7 @@ type Authority struct {
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
 	refusals   *refusals
+	inUse      inUse
 	stop       context.CancelFunc
 	done       sync.WaitGroup
 }
@@ -105,8 +109,10 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	}
 	a.refusals = newRefusals(a.refusalEvent, a.appendRefusal, cfg.Logger)
 	a.refusals.start(ctx)
+	a.takeIntoUse(ctx)
 	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	a.done.Go(func() { a.eraser(ctx) })
+	a.done.Go(func() { a.followPartitions(ctx) })
 	return a, nil
 }
 

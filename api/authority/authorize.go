@@ -172,6 +172,9 @@ func (a *Authority) OpenWithPassword(ctx context.Context, r AuthorizationRequest
 }
 
 func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.GrantOpened, u fold.User, caller Caller) error {
+	if err := a.partition(ctx, id.Partition()); err != nil {
+		return err
+	}
 	e := a.event(a.Log.Realm().GrantSubject(id), caller.meta(userActor(u.ID)), fact)
 	if err := foldable(fold.Grant{}, 0, e); err != nil {
 		return err
@@ -187,10 +190,10 @@ func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.Gra
 	return nil
 }
 
-// newGrantID draws an id in any of the partitions.
+// newGrantID draws an id in any of the partitions in use.
 func (a *Authority) newGrantID() events.GrantID {
 	var random [16]byte
 	_, _ = rand.Read(random[:])
-	partitions := a.Log.Partitions()
+	partitions := a.Partitions()
 	return events.NewGrantID(partitions[int(random[0])%len(partitions)], random)
 }

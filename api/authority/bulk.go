@@ -53,17 +53,18 @@ func (a *Authority) standingGrant(ctx context.Context, id events.GrantID) (g fol
 // FreshEverywhere makes sure that what this replica knows of all that a
 // revocation in bulk depends on is no older than the bound.
 func (a *Authority) FreshEverywhere(ctx context.Context) error {
-	if err := a.requireFreshRegistry(ctx); err != nil {
+	all, err := a.known(ctx)
+	if err != nil {
 		return err
 	}
-	if err := a.Feed.Fresh(ctx, a.Log.Partitions()...); err != nil {
-		return unavailable("prove the feed fresh", err)
-	}
-	return nil
+	return wrapUnavailable("prove the feed fresh", a.Feed.Fresh(ctx, all...))
 }
 
 // someGrant is the state of a grant that is in the log, which may be behind.
 func (a *Authority) someGrant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
+	if err := a.partition(ctx, id.Partition()); err != nil {
+		return fold.Grant{}, err
+	}
 	g, err := a.Reader.Grant(ctx, id)
 	if err != nil || g.Exists() {
 		return a.afterLosses(g), wrapUnavailable("read the grant", err)
@@ -108,6 +109,9 @@ func (a *Authority) TokenStands(ctx context.Context, t TokenIndex) (bool, error)
 	}
 	if a.Feed.Now(t.Partition).Unix() >= t.Expires || a.Feed.TokenRevoked(t.JTI) || !t.Root.IsZero() && a.Feed.GrantRevoked(t.Root) {
 		return false, nil
+	}
+	if err := a.follow(ctx, t.Partition); err != nil {
+		return false, err
 	}
 	c, err := a.client(ctx, t.Client)
 	if err != nil || c.Disabled {

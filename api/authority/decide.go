@@ -41,6 +41,9 @@ type grantDecision struct {
 func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, err error) {
 	ctx, span := telemetry.Start(ctx, "decide")
 	defer func() { telemetry.End(span, err) }()
+	if err := a.partition(ctx, d.id.Partition()); err != nil {
+		return nil, err
+	}
 	g, err := a.Reader.Grant(ctx, d.id)
 	if err != nil {
 		return nil, unavailable("read the grant", err)

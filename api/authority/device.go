@@ -234,6 +234,9 @@ func (a *Authority) AllowDevice(ctx context.Context, code secret.UserCode, id ev
 	if refusal != nil {
 		return client, refusal
 	}
+	if err := a.partition(ctx, id.Partition()); err != nil {
+		return client, err
+	}
 	// The record is written first: whichever of two answers is in it is the one.
 	if err := a.answerDevice(ctx, code, id, deviceAllowed, auth.User.ID); err != nil {
 		return client, err

@@ -187,6 +187,9 @@ func (p *past) find(ctx context.Context, q Inquiry) (subject, error) {
 	case !q.Token.IsZero():
 		return p.findToken(ctx, q.Token.Reveal())
 	case q.JTI != "":
+		if err := p.a.Log.FindPartitions(ctx); err != nil {
+			return subject{}, unavailable("find partitions", err)
+		}
 		s, ok, err := p.findAccessToken(ctx, q.JTI, p.a.Log.Partitions())
 		if err == nil && !ok {
 			err = &rules.Refusal{Reason: rules.NotFound, Parameter: "jti"}
@@ -213,8 +216,8 @@ func (p *past) findToken(ctx context.Context, text string) (subject, error) {
 	if err != nil {
 		return subject{}, err
 	}
-	if !p.a.hasPartition(claims.Partition) {
-		return subject{}, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Partition))
+	if err := p.a.follow(ctx, claims.Partition); err != nil {
+		return subject{}, err
 	}
 	s, ok, err := p.findAccessToken(ctx, claims.JTI, []events.Partition{claims.Partition})
 	switch {
@@ -242,8 +245,9 @@ func (p *past) findCredential(ctx context.Context, kind credential.Kind, text st
 		return subject{}, err
 	case err != nil:
 		return subject{}, errNotOurs
-	case !p.a.hasPartition(claims.Grant.Partition()):
-		return subject{}, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Grant.Partition()))
+	}
+	if err := p.a.follow(ctx, claims.Grant.Partition()); err != nil {
+		return subject{}, err
 	}
 	s, ok, err := p.findGrant(ctx, kinds[kind], claims.Grant, claims.Generation)
 	switch {
@@ -291,8 +295,8 @@ func (a *Authority) readAccessToken(text string) (claims jose.Claims, kid string
 // findGrant finds a grant, and of it what has a generation: ok is false if the
 // log has neither.
 func (p *past) findGrant(ctx context.Context, kind rules.TokenKind, id events.GrantID, generation uint32) (s subject, ok bool, err error) {
-	if !p.a.hasPartition(id.Partition()) {
-		return s, false, nil
+	if there, err := p.a.hasPartition(ctx, id.Partition()); err != nil || !there {
+		return s, false, err
 	}
 	happened, err := p.grant(ctx, id)
 	if err != nil || len(happened) == 0 {

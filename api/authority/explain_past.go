@@ -287,8 +287,8 @@ func (p *past) upToNow(ctx context.Context, all []rules.Dated) (kept []rules.Dat
 
 // ofLink is what happened to one token of a line, and to its grant.
 func (p *past) ofLink(ctx context.Context, l rules.Link) (all []rules.Dated, err error) {
-	if !p.a.hasPartition(l.Partition) {
-		return nil, unavailable("find the token's partition", fmt.Errorf("no partition %d", l.Partition))
+	if err := p.a.follow(ctx, l.Partition); err != nil {
+		return nil, err
 	}
 	if !l.Grant.IsZero() {
 		if all, err = p.grant(ctx, l.Grant); err != nil {

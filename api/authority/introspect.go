@@ -30,7 +30,7 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 		return a.introspectRefreshToken(ctx, c, token)
 	}
 	keys := a.Keys.Verifier()
-	claims, err := a.verify(token)
+	claims, err := a.verify(ctx, token)
 	if err != nil {
 		return nil, doubt(err)
 	}
@@ -41,7 +41,7 @@ func (a *Authority) Introspect(ctx context.Context, c fold.Client, token string)
 	if err != nil || !active {
 		return nil, err
 	}
-	if err := a.verifiedBy(keys, token); err != nil {
+	if err := a.verifiedBy(ctx, keys, token); err != nil {
 		return nil, doubt(err)
 	}
 	return &Introspection{Claims: claims}, nil
@@ -76,6 +76,9 @@ func (a *Authority) introspectRefreshToken(ctx context.Context, c fold.Client, t
 	claims, err := a.parse(credential.RefreshToken, token)
 	if err != nil {
 		return nil, doubt(err)
+	}
+	if err := a.partition(ctx, claims.Grant.Partition()); err != nil {
+		return nil, err
 	}
 	g, err := a.Grant(ctx, claims.Grant)
 	if refusal := new(rules.Refusal); errors.As(err, &refusal) && refusal.Reason == rules.NotFound {

@@ -19,7 +19,7 @@ func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (_ *T
 	if err != nil {
 		return nil, err
 	}
-	p := events.SpreadPartition(r.Client.ID, len(a.Log.Partitions()))
+	p := a.spread(r.Client.ID)
 	fact, refusal := rules.IssueClientCredentials(rules.ClientCredentials{
 		Client: r.Client, Policy: a.policy(r.Client), Scope: r.Scope, Audience: r.Audience, Issuer: a.Issuer, Now: a.Feed.Now(p),
 	}, m)
@@ -109,7 +109,7 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 	var all []rules.Link
 	keys := a.Keys.Verifier()
 	for i, t := range tokens {
-		if tokens[i].claims, err = a.verify(t.text); err != nil {
+		if tokens[i].claims, err = a.verify(ctx, t.text); err != nil {
 			return badCredential(err, t.reason, t.parameter, events.GrantID{})
 		}
 		all = append(all, lineage(tokens[i].claims)...)
@@ -118,7 +118,7 @@ func (a *Authority) accept(ctx context.Context, tokens []presented) (err error) 
 		return err
 	}
 	for _, t := range tokens {
-		if err := a.verifiedBy(keys, t.text); err != nil {
+		if err := a.verifiedBy(ctx, keys, t.text); err != nil {
 			return badCredential(err, t.reason, t.parameter, events.GrantID{})
 		}
 		switch active, err := a.stand(ctx, lineage(t.claims)); {

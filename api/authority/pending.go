@@ -148,6 +148,9 @@ func (a *Authority) OpenPending(text, browser string) (Pending, error) {
 
 // PendingUsed refuses a request whose code was given already, as RequestUsed.
 func (a *Authority) PendingUsed(ctx context.Context, p Pending) error {
+	if err := a.follow(ctx, p.Grant.Partition()); err != nil {
+		return err
+	}
 	_, used, err := a.Log.Last(ctx, a.Log.Realm().GrantSubject(p.Grant))
 	if err != nil {
 		return unavailable("look for the request's grant", err)

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/chancery-authority/chancery/api/rules"
@@ -45,8 +46,8 @@ func (a *Authority) Refused(t Attempt, err error) {
 // refusalEvent is the event of alike refusals. It is beside the grant that they
 // are about, in the same partition.
 func (a *Authority) refusalEvent(r refused, t tally) events.Event {
-	p := events.SpreadPartition(r.client, len(a.Log.Partitions()))
-	if !r.grant.IsZero() && a.hasPartition(r.grant.Partition()) {
+	p := a.spread(r.client)
+	if !r.grant.IsZero() && slices.Contains(a.Log.Partitions(), r.grant.Partition()) {
 		p = r.grant.Partition()
 	}
 	actor := ""

@@ -3,8 +3,6 @@ package authority
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/chancery-authority/chancery/api/credential"
@@ -22,7 +20,7 @@ func (a *Authority) Revoke(ctx context.Context, c fold.Client, token string, cal
 	if kind, ok := credential.KindOf(token); ok {
 		return a.revokeCredential(ctx, c, kind, token, caller)
 	}
-	claims, err := a.verify(token)
+	claims, err := a.verify(ctx, token)
 	if err != nil {
 		return doubt(err) // RFC 7009 §2.2: an invalid token is no error
 	}
@@ -69,6 +67,13 @@ func (a *Authority) revokeAccessToken(ctx context.Context, c fold.Client, claims
 
 // Grant is the state of a grant, confirmed on the log, for an administrator.
 func (a *Authority) Grant(ctx context.Context, id events.GrantID) (fold.Grant, error) {
+	there, err := a.hasPartition(ctx, id.Partition())
+	if err == nil && !there {
+		err = &rules.Refusal{Reason: rules.NotFound, Parameter: "grant"}
+	}
+	if err != nil {
+		return fold.Grant{}, err
+	}
 	g, err := a.Reader.Grant(ctx, id)
 	if err != nil {
 		return g, unavailable("read the grant", err)
@@ -101,17 +106,18 @@ func (a *Authority) endGrant(ctx context.Context, id events.GrantID, actor, reas
 }
 
 // verify verifies an access token's text, without revocations. As in parse, a
-// missing key makes it unavailable, and so does a partition that was added
-// after this replica opened the log.
-func (a *Authority) verify(token string) (jose.Claims, error) {
+// missing key makes it unavailable, and so does a partition that this replica
+// cannot follow.
+func (a *Authority) verify(ctx context.Context, token string) (jose.Claims, error) {
 	claims, err := a.Keys.Verifier().Verify(token, a.Feed.Now(0))
 	switch {
 	case errors.Is(err, jose.ErrInvalid) && a.Keys.Behind():
 		return claims, unavailable("verify the access token", err)
 	case err != nil:
 		return claims, err
-	case !a.hasPartition(claims.Partition):
-		return claims, unavailable("find the token's partition", fmt.Errorf("no partition %d", claims.Partition))
+	}
+	if err := a.follow(ctx, claims.Partition); err != nil {
+		return claims, err
 	}
 	err = a.findUser(&claims)
 	return claims, err
@@ -119,11 +125,11 @@ func (a *Authority) verify(token string) (jose.Claims, error) {
 
 // verifiedBy verifies a token again that was verified with some keys, if they are
 // not those of now: what was waited for in between may have dropped one.
-func (a *Authority) verifiedBy(keys *jose.Verifier, token string) error {
+func (a *Authority) verifiedBy(ctx context.Context, keys *jose.Verifier, token string) error {
 	if a.Keys.Verifier() == keys {
 		return nil
 	}
-	_, err := a.verify(token)
+	_, err := a.verify(ctx, token)
 	return err
 }
 
@@ -133,8 +139,4 @@ func doubt(err error) error {
 		return err
 	}
 	return nil
-}
-
-func (a *Authority) hasPartition(p events.Partition) bool {
-	return slices.Contains(a.Log.Partitions(), p)
 }

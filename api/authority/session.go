@@ -40,6 +40,9 @@ func (a *Authority) openSession(ctx context.Context, id events.SessionID, u fold
 	if mac == 0 {
 		return nil, "", unavailable("choose a MAC key", errors.New("none is active here"))
 	}
+	if err := a.partition(ctx, id.Partition()); err != nil {
+		return nil, "", err
+	}
 	fact := rules.OpenSession(u, amr, acr, a.Policy(), mac, at)
 	text, err = ring.Render(credential.Session, credential.Claims{Grant: id, Expires: fact.Expires, MACKey: mac})
 	if err != nil {
@@ -77,6 +80,9 @@ func (a *Authority) Session(ctx context.Context, text string) (*Authentication, 
 // the row is behind the log has it. Of its end the row tells what is long ago
 // and the feed, which is asked last, what is not.
 func (a *Authority) SessionByID(ctx context.Context, id events.SessionID) (*Authentication, error) {
+	if err := a.partition(ctx, id.Partition()); err != nil {
+		return nil, err
+	}
 	s, err := a.Reader.Session(ctx, id)
 	if err != nil {
 		return nil, unavailable("read the session", err)
@@ -134,7 +140,11 @@ func (a *Authority) EndSession(ctx context.Context, auth *Authentication, reason
 // EndSessionOf is EndSession of a session that was listed, if it is that user's.
 // One that does not exist, or is over, is refused as NoSession.
 func (a *Authority) EndSessionOf(ctx context.Context, u fold.User, id events.SessionID, reason string, caller Caller) error {
-	if !a.hasPartition(id.Partition()) {
+	there, err := a.hasPartition(ctx, id.Partition())
+	if err != nil {
+		return err
+	}
+	if !there {
 		return &rules.Refusal{Reason: NoSession, Detail: "never was one"}
 	}
 	// It need not exist: no cookie has proved it.

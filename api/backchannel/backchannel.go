@@ -73,10 +73,28 @@ func start(ctx context.Context, cfg Config, giveUp time.Duration) *Deliverer {
 	d := &Deliverer{cfg: cfg, http: newClient(cfg.AllowPrivate), paces: newPaces(), giveUp: giveUp, stop: stop}
 	realm := cfg.Log.Realm()
 	d.work(ctx, realm.RegistryStream(), realm.UserSubject("*"))
-	for _, p := range cfg.Log.Partitions() {
-		d.work(ctx, realm.PartitionStream(p), realm.RevokedSubject(p))
-	}
+	d.done.Go(func() { d.workPartitions(ctx) })
 	return d
+}
+
+// workPartitions works on the ends of sessions of every partition, of those that
+// are added too, until ctx ends.
+func (d *Deliverer) workPartitions(ctx context.Context) {
+	realm, working := d.cfg.Log.Realm(), map[events.Partition]bool{}
+	for {
+		more := d.cfg.Log.PartitionsChanged()
+		for _, p := range d.cfg.Log.Partitions() {
+			if !working[p] {
+				working[p] = true
+				d.work(ctx, realm.PartitionStream(p), realm.RevokedSubject(p))
+			}
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (d *Deliverer) work(ctx context.Context, stream string, subject events.Subject) {

@@ -79,7 +79,12 @@ type pair struct {
 func (d *Deliverer) untold(ctx context.Context, e end, read func(events.Partition, uint64) (projector.Participants, error)) ([]fold.Participant, error) {
 	newest := map[pair]fold.Participant{}
 	told := map[pair]bool{}
-	for _, p := range d.cfg.Log.Partitions() {
+	// A grant of the session may be in a partition that this replica has not heard of.
+	partitions, err := d.cfg.Feed.Everywhere(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find partitions: %w", err)
+	}
+	for _, p := range partitions {
 		stream := d.cfg.Log.Realm().PartitionStream(p)
 		head, err := d.cfg.Log.Head(ctx, stream)
 		if err != nil {

@@ -23,10 +23,13 @@ type walk struct {
 func (r *Runner) heads(ctx context.Context, s Selection) (map[string]uint64, error) {
 	realm := r.cfg.Log.Realm()
 	streams := []string{realm.RegistryStream()}
-	if id, err := events.ParseGrantID(s.Grant); err == nil {
-		streams = append(streams, realm.PartitionStream(id.Partition()))
-	} else {
-		for _, p := range r.cfg.Log.Partitions() {
+	partitions, err := r.cfg.Authority.Everywhere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, notOfGrant := events.ParseGrantID(s.Grant)
+	for _, p := range partitions {
+		if notOfGrant != nil || p == id.Partition() {
 			streams = append(streams, realm.PartitionStream(p))
 		}
 	}

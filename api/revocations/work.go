@@ -261,14 +261,10 @@ func (r *Runner) tokenStands(ctx context.Context, row projector.Traced) (bool, e
 	})
 }
 
-// partition is that of a stream that a walk goes over.
-func (r *Runner) partition(stream string) (found events.Partition) {
-	for _, p := range r.cfg.Log.Partitions() {
-		if r.cfg.Log.Realm().PartitionStream(p) == stream {
-			found = p
-		}
-	}
-	return found
+// partition is that of a stream that a walk goes over: of one, by its name.
+func (r *Runner) partition(stream string) events.Partition {
+	p, _ := r.cfg.Log.Realm().PartitionOf(stream)
+	return p
 }
 
 // finish takes the numbers from the log: a page that was done twice has counted

@@ -41,6 +41,8 @@ type cli struct {
 
 	Projection projectionCmd `cmd:"" group:"administer" help:"Rebuild read models beside the live ones, compare and switch."`
 
+	Partition partitionCmd `cmd:"" group:"administer" help:"List the partitions of the log, and add more."`
+
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
 	Logout logoutCmd `cmd:"" group:"person" help:"Sign out again: revoke the tokens and delete them."`
 

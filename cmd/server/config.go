@@ -96,7 +96,7 @@ type Data struct {
 // Log says where the log is and how it is kept.
 type Log struct {
 	Realm      string `default:"main" help:"First token of every subject and prefix of every stream: one authority in a NATS account."`
-	Partitions int    `default:"1" help:"Streams that grants are spread over. May grow, never shrinks."`
+	Partitions int    `default:"1" help:"Streams that grants are spread over, at least. They can be added while everything runs, and never removed: chancery partition add."`
 	Replicas   int    `default:"1" help:"Copies of every stream: 1, 3 or 5. The embedded server keeps 1."`
 
 	NATSURL        string `name:"nats-url" placeholder:"URL" help:"NATS servers to use instead of the embedded one, separated by commas."`

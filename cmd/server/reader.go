@@ -50,9 +50,14 @@ func (s *Server) openReader(ctx context.Context) error {
 	return nil
 }
 
-// checkReader asks for a grant that cannot be, one of each partition.
+// checkReader asks for a grant that cannot be, one of each partition. One that was
+// just added does not keep a replica from serving: it opens no grants there yet.
 func (s *Server) checkReader(ctx context.Context) error {
-	for _, p := range s.eventLog.Partitions() {
+	partitions := s.eventLog.Partitions()
+	if s.api != nil {
+		partitions = s.api.Partitions()
+	}
+	for _, p := range partitions {
 		if _, err := s.reader.Grant(ctx, events.NewGrantID(p, [16]byte{})); err != nil {
 			return fmt.Errorf("reads of partition %d: %w", p, err)
 		}

@@ -79,6 +79,7 @@ func (l *Log) Append(ctx context.Context, u Unit) (Receipt, error) {
 	seq, err := a.settle(ctx)
 	ended(seq, err)
 	if err != nil {
+		err = l.withPermission(err, string(u.Event.Subject))
 		return Receipt{}, fmt.Errorf("append %s to %s: %w", u.Event.Fact.Type(), u.Event.Subject, err)
 	}
 	return Receipt{Seq: seq}, nil

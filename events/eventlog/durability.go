@@ -81,7 +81,7 @@ func (l *Log) hosts(ctx context.Context) (names, wrong []string, err error) {
 func (l *Log) stores() []*stream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := slices.Collect(maps.Values(l.streams))
+	all := slices.Collect(maps.Values(l.opened.Load().streams))
 	for _, b := range l.buckets {
 		all = append(all, b.stream)
 	}

@@ -11,10 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -43,12 +42,12 @@ type Config struct {
 // A Log is one realm's log. It is safe for concurrent use and does not own the
 // connection it was opened on.
 type Log struct {
-	cfg        Config
-	nc         *nats.Conn
-	js         jetstream.JetStream
-	partitions []events.Partition
-	// streams, by name, is written by Open only.
-	streams map[string]*stream
+	cfg Config
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	// opened is what is open, and adding is held by who opens more.
+	opened atomic.Pointer[opened]
+	adding sync.Mutex
 
 	mu      sync.Mutex
 	buckets map[string]bucket
@@ -71,7 +70,6 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	}
 	l := &Log{
 		cfg: cfg, nc: nc, js: js,
-		streams: map[string]*stream{},
 		buckets: map[string]bucket{},
 	}
 	if err := l.openStreams(ctx); err != nil {
@@ -95,71 +93,42 @@ func (c Config) withDefaults() (Config, error) {
 	return c, c.Realm.Validate()
 }
 
-func (l *Log) openStreams(ctx context.Context) error {
-	ctx, cancel := withDefaultTimeout(ctx, openTimeout)
-	defer cancel()
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		l.partitions, err = l.findPartitions(ctx)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("find partitions: %w", err)
-	}
-	want := []jetstream.StreamConfig{l.registryConfig()}
-	for _, p := range l.partitions {
-		want = append(want, l.partitionConfig(p))
-	}
-	for _, c := range want {
-		s, err := l.openStream(ctx, c)
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", c.Name, err)
-		}
-		l.streams[c.Name] = &stream{name: c.Name, js: s}
-	}
-	return nil
-}
-
-// findPartitions are the configured partitions and all that exist, sorted.
-func (l *Log) findPartitions(ctx context.Context) ([]events.Partition, error) {
-	found := make([]events.Partition, l.cfg.Partitions)
-	for i := range found {
-		found[i] = events.Partition(i)
-	}
-	names := l.js.StreamNames(ctx)
-	for name := range names.Name() {
-		if p, ok := l.partitionOf(name); ok && int(p) >= l.cfg.Partitions {
-			found = append(found, p)
-		}
-	}
-	if err := names.Err(); err != nil {
-		return nil, err
-	}
-	slices.Sort(found)
-	return slices.Compact(found), nil
-}
-
-// partitionOf is the partition whose stream has that name.
-func (l *Log) partitionOf(stream string) (events.Partition, bool) {
-	prefix := strings.TrimSuffix(l.cfg.Realm.PartitionStream(0), "0")
-	n, err := strconv.ParseUint(strings.TrimPrefix(stream, prefix), 10, 8)
-	p := events.Partition(n)
-	return p, err == nil && stream == l.cfg.Realm.PartitionStream(p)
-}
-
 // openStream creates the stream or checks the one that exists.
 func (l *Log) openStream(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	var s jetstream.Stream
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		s, err = l.js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			s, err = l.js.CreateStream(ctx, want)
-		}
-		return err
-	})
+	s, err := l.findStream(ctx, want, l.js.CreateStream)
 	if err != nil {
 		return nil, err
 	}
-	if s, err = l.addSubjects(ctx, s, want); err != nil {
+	return l.checked(ctx, s, want)
+}
+
+// findStream finds a stream, and calls missing if there is none.
+func (l *Log) findStream(ctx context.Context, want jetstream.StreamConfig, missing func(context.Context, jetstream.StreamConfig) (jetstream.Stream, error)) (s jetstream.Stream, err error) {
+	err = retry(ctx, func(ctx context.Context) (err error) {
+		s, err = l.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = missing(ctx, want)
+		}
+		return l.withPermission(err, want.Name)
+	})
+	return s, err
+}
+
+// withPermission adds nats.ErrPermissionViolation if the server does not let this
+// user send to a subject of that end: it says so to the connection, and what was
+// sent is not answered.
+func (l *Log) withPermission(err error, end string) error {
+	last := l.nc.LastError()
+	if err == nil || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), end+`"`) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, last)
+}
+
+// checked is an existing stream that keeps the contract.
+func (l *Log) checked(ctx context.Context, s jetstream.Stream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := l.addSubjects(ctx, s, want)
+	if err != nil {
 		return nil, err
 	}
 	return s, checkStream(want, s.CachedInfo().Config)
@@ -189,28 +158,6 @@ func (l *Log) addSubjects(ctx context.Context, s jetstream.Stream, want jetstrea
 // Realm is the realm whose log this is.
 func (l *Log) Realm() events.Realm { return l.cfg.Realm }
 
-// Partitions are all partitions of the realm, sorted. One that is added later
-// is seen by the next Open.
-func (l *Log) Partitions() []events.Partition { return slices.Clone(l.partitions) }
-
-// Streams are the names of all streams: the registry's and the partitions'.
-func (l *Log) Streams() []string {
-	names := []string{l.cfg.Realm.RegistryStream()}
-	for _, p := range l.partitions {
-		names = append(names, l.cfg.Realm.PartitionStream(p))
-	}
-	return names
-}
-
-// stream finds an open stream by name.
-func (l *Log) stream(name string) (*stream, error) {
-	s, ok := l.streams[name]
-	if !ok {
-		return nil, fmt.Errorf("realm %s has no stream %.64q", l.cfg.Realm, name)
-	}
-	return s, nil
-}
-
 // route finds the stream that a subject is stored in. It refuses whatever is
 // not exactly one subject of this realm.
 func (l *Log) route(s events.Subject) (*stream, error) {
@@ -224,6 +171,10 @@ func (l *Log) route(s events.Subject) (*stream, error) {
 		return l.stream(registry)
 	case kind == "consent" && len(parts) == 4 && events.ValidID(parts[2]) && events.ValidID(parts[3]):
 		return l.stream(registry)
+	case kind == "partition" && len(parts) == 3:
+		if p, ok := events.ParsePartition(parts[2]); ok && s == l.cfg.Realm.PartitionSubject(p) {
+			return l.stream(registry)
+		}
 	case s == l.cfg.Realm.RegistryTickSubject(), s == l.cfg.Realm.RestoredSubject():
 		return l.stream(registry)
 	case (kind == "grant" || kind == "session" || kind == "issued") && len(parts) == 4 && events.ValidID(s.ID()),

@@ -63,14 +63,14 @@ func NewRestorer(ctx context.Context, nc *nats.Conn, cfg Config) (*Restorer, err
 }
 
 func (r *Restorer) isOurs(stream string) bool {
-	_, partition := r.log.partitionOf(stream)
+	_, partition := r.log.cfg.Realm.PartitionOf(stream)
 	return partition || stream == r.log.cfg.Realm.RegistryStream() || strings.HasPrefix(stream, bucketPrefix+r.log.bucketName(""))
 }
 
 // Stream makes a stream of events of what fill writes, with the configuration that
 // such a stream has.
 func (r *Restorer) Stream(ctx context.Context, stream string, s snapshot.State, fill func(*snapshot.Writer) error) error {
-	if p, ok := r.log.partitionOf(stream); ok {
+	if p, ok := r.log.cfg.Realm.PartitionOf(stream); ok {
 		return r.restore(ctx, r.log.partitionConfig(p), s, fill)
 	}
 	if stream == r.log.cfg.Realm.RegistryStream() {

@@ -70,7 +70,8 @@ const (
 // that has refused.
 func mayPass(err error) bool {
 	for _, final := range []error{
-		nats.ErrConnectionClosed, context.Canceled, jetstream.ErrKeyNotFound, jetstream.ErrInvalidKey,
+		nats.ErrConnectionClosed, nats.ErrPermissionViolation, context.Canceled, jetstream.ErrKeyNotFound, jetstream.ErrInvalidKey,
+		ErrNoPartition,
 	} {
 		if errors.Is(err, final) {
 			return false

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/archive"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
@@ -195,11 +194,11 @@ func (c Config) check(ctx context.Context, s archive.Segment) error {
 // keepFrom is the time from which on everything stays, by the read model's own
 // clock: what it has not folded it cannot know of.
 func (c Config) keepFrom(ctx context.Context, stream string) (time.Time, error) {
-	i := slices.IndexFunc(c.Log.Partitions(), func(p events.Partition) bool { return c.Log.Realm().PartitionStream(p) == stream })
-	if i < 0 {
+	p, ok := c.Log.Realm().PartitionOf(stream)
+	if !ok {
 		return time.Time{}, fmt.Errorf("%s is no partition", stream)
 	}
-	oldest, clock, err := c.Local.Oldest(ctx, c.Log.Partitions()[i])
+	oldest, clock, err := c.Local.Oldest(ctx, p)
 	from := clock.Add(-c.ForgetAfter)
 	if err == nil && !oldest.IsZero() && oldest.Before(from) {
 		from = oldest

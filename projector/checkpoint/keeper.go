@@ -8,10 +8,12 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -74,11 +76,13 @@ type Config struct {
 
 // A Keeper keeps the checkpoints of every stream, until Close.
 type Keeper struct {
-	cfg     Config
-	kv      jetstream.KeyValue
-	streams []*kept
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	cfg  Config
+	kv   jetstream.KeyValue
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	streams map[string]*kept // by name
 }
 
 // kept is what a keeper has of one stream. But for newest it is the keeper's
@@ -109,35 +113,84 @@ type signed struct {
 }
 
 // Open looks at every stream once, so that one that does not hold has failed
-// before anything is answered from it, and then goes on looking.
+// before anything is answered from it, and then goes on looking, also at those of
+// partitions that are opened later.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	kv, err := OpenBucket(ctx, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoints: %w", err)
 	}
-	k := &Keeper{cfg: cfg, kv: kv}
+	k := &Keeper{cfg: cfg, kv: kv, streams: map[string]*kept{}}
 	if err := k.acceptLosses(ctx); err != nil {
 		return nil, fmt.Errorf("accept a loss: %w", err)
 	}
-	for _, stream := range cfg.Log.Streams() {
-		s := &kept{stream: stream, warn: rate.Sometimes{Interval: complaint}}
-		if err := k.load(s); err != nil {
-			return nil, fmt.Errorf("open checkpoints of %s: %w", stream, err)
-		}
-		if err := k.look(ctx, s); err != nil {
-			cfg.Logger.Warn("a stream could not be held against its checkpoint yet", "stream", stream, "reason", err)
-		}
-		k.streams = append(k.streams, s)
-	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	k.stop = stop
-	for _, s := range k.streams {
+	more := cfg.Log.PartitionsChanged()
+	if err := k.keepMissing(ctx, running); err != nil {
+		k.Close()
+		return nil, err
+	}
+	k.done.Go(func() { k.followStreams(running, more) })
+	return k, nil
+}
+
+// followStreams keeps those that are opened in the log, until ctx ends.
+func (k *Keeper) followStreams(ctx context.Context, more <-chan struct{}) {
+	for {
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+		more = k.cfg.Log.PartitionsChanged()
+		for err := k.keepMissing(ctx, ctx); err != nil && ctx.Err() == nil; err = k.keepMissing(ctx, ctx) {
+			k.cfg.Logger.Warn("a stream has no checkpoints yet", "reason", err)
+			select {
+			case <-time.After(interval):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// keepMissing looks at the streams that are not kept yet, and keeps them until
+// running ends.
+func (k *Keeper) keepMissing(ctx, running context.Context) error {
+	for _, stream := range k.cfg.Log.Streams() {
+		if _, ok := k.find(stream); ok {
+			continue
+		}
+		s := &kept{stream: stream, warn: rate.Sometimes{Interval: complaint}}
+		if err := k.load(s); err != nil {
+			return fmt.Errorf("open checkpoints of %s: %w", stream, err)
+		}
+		if err := k.look(ctx, s); err != nil {
+			k.cfg.Logger.Warn("a stream could not be held against its checkpoint yet", "stream", stream, "reason", err)
+		}
+		k.mu.Lock()
+		k.streams[stream] = s
+		k.mu.Unlock()
 		k.done.Go(func() { k.keep(running, s) })
-		if cfg.ScrubRate > 0 {
+		if k.cfg.ScrubRate > 0 {
 			k.done.Go(func() { k.scrub(running, s) })
 		}
 	}
-	return k, nil
+	return nil
+}
+
+func (k *Keeper) find(stream string) (*kept, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.streams[stream]
+	return s, ok
+}
+
+// all are those that are kept, by their names.
+func (k *Keeper) all() []*kept {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Values(k.streams), func(a, b *kept) int { return cmp.Compare(a.stream, b.stream) })
 }
 
 // Close signs what is new once more, and stops.
@@ -149,11 +202,11 @@ func (k *Keeper) Close() {
 // Newest is the newest checkpoint of a stream that holds, with its text, nil if
 // there is none yet.
 func (k *Keeper) Newest(stream string) (tree.Checkpoint, []byte) {
-	i := slices.IndexFunc(k.streams, func(s *kept) bool { return s.stream == stream })
-	if i < 0 {
+	s, ok := k.find(stream)
+	if !ok {
 		return tree.Checkpoint{}, nil
 	}
-	newest := k.streams[i].latest()
+	newest := s.latest()
 	return newest.Checkpoint, newest.text
 }
 
@@ -161,7 +214,7 @@ func (k *Keeper) Newest(stream string) (tree.Checkpoint, []byte) {
 // a log that is as long and another one would not be noticed: a tree that is
 // built again has to catch up with the checkpoint first.
 func (k *Keeper) Err() error {
-	for _, s := range k.streams {
+	for _, s := range k.all() {
 		if !s.wasCompared() {
 			return fmt.Errorf("%s was not held against its checkpoint yet", s.stream)
 		}

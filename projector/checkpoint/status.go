@@ -22,12 +22,13 @@ type Status struct {
 
 // Status is that of every stream.
 func (k *Keeper) Status() []Status {
-	all := make([]Status, len(k.streams))
-	for i, s := range k.streams {
+	var all []Status
+	for _, s := range k.all() {
 		s.mu.Lock()
-		all[i] = s.status
-		all[i].Stream, all[i].Size = s.stream, s.newest.Size
+		status := s.status
+		status.Stream, status.Size = s.stream, s.newest.Size
 		s.mu.Unlock()
+		all = append(all, status)
 	}
 	return all
 }

@@ -181,7 +181,8 @@ func (a *Audit) ofRegistry(f events.Fact) bool {
 		events.ClientSecretAdded, events.ClientSecretDropped,
 		events.UserRegistered, events.UserDisabled, events.UserEnabled, events.UserDeleted, events.UserErased,
 		events.ConsentGiven, events.ConsentWithdrawn,
-		events.KeyAnnounced, events.KeyActivated, events.KeyRetired, events.KeyDropped:
+		events.KeyAnnounced, events.KeyActivated, events.KeyRetired, events.KeyDropped,
+		events.PartitionAdded:
 	default:
 		return false
 	}

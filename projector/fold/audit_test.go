@@ -102,6 +102,7 @@ func audited() map[string]struct {
 		"key.activated.v1":         {key, events.KeyActivated{}, kid},
 		"key.retired.v1":           {key, events.KeyRetired{}, kid},
 		"key.dropped.v1":           {key, events.KeyDropped{}, kid},
+		"partition.added.v1":       {realm.PartitionSubject(3), events.PartitionAdded{}, fold.Audit{}},
 	}
 }
 
