@@ -249,7 +249,7 @@ func (r *registry) lost(e events.Recorded) (ended []Ending) {
 	partitions := strings.TrimSuffix(e.Subject.Realm().PartitionStream(0), "0")
 	for _, s := range f.Streams {
 		if p, ok := strings.CutPrefix(s.Stream, partitions); ok {
-			ended = append(ended, Ending{Lost: p, Epoch: uint64(max(0, e.Stored.Unix()+1))}) //nolint:gosec // not negative
+			ended = append(ended, Ending{Lost: p, Epoch: uint64(max(0, e.Stored.Unix()+1))})
 		}
 	}
 	return ended

@@ -9,9 +9,6 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// endedRestored is a Standing's reason for what a loss of the log has ended.
-const endedRestored = events.ReasonLogRestored
-
 // afterLosses is a grant with what accepted losses of the log did to it. Its row
 // may be behind them, and its subject does not tell of them.
 func (a *Authority) afterLosses(g fold.Grant) fold.Grant {
