@@ -83,6 +83,11 @@ func TestFeedKnowsLosses(t *testing.T) {
 		t.Fatalf("losses: %+v at %v", losses, f.LastRestored())
 	}
 	x := losses[0]
+	ended, _ := f.Endings(nil)
+	told := func(e Ending) bool { return e.Lost == "0" && e.Epoch == uint64(x.At.Unix()+1) } //nolint:gosec // not negative
+	if !slices.ContainsFunc(ended, told) {
+		t.Errorf("resource servers are told %+v", ended)
+	}
 	for name, c := range map[string]struct {
 		grant fold.Grant
 		ends  bool

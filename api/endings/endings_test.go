@@ -21,7 +21,8 @@ func entry(k endings.Kind, id string, epoch uint64, until int64) endings.Entry {
 func TestSet(t *testing.T) {
 	t.Parallel()
 	link := rules.Link{JTI: "j", Grant: events.GrantID{1}, IssuedTo: rules.IssuedTo{Client: "c", ClientEpoch: 1, User: "u", UserEpoch: 1}}
-	own := rules.Link{JTI: "own", IssuedTo: rules.IssuedTo{Client: "c", ClientEpoch: 1}}
+	issued := rules.Link{JTI: "issued", IssuedAt: 100}
+	own := rules.Link{JTI: "own", IssuedAt: 1000, IssuedTo: rules.IssuedTo{Client: "c", ClientEpoch: 1}}
 	for name, test := range map[string]struct {
 		entries []endings.Entry
 		of      rules.Link
@@ -38,6 +39,9 @@ func TestSet(t *testing.T) {
 		"the user":            {[]endings.Entry{entry(endings.User, "u", 2, 9)}, link, rules.WhyUserCutOff},
 		"no user":             {[]endings.Entry{entry(endings.User, "", 2, 9)}, own, ""},
 		"late and early":      {[]endings.Entry{entry(endings.Client, "c", 2, 9), entry(endings.Client, "c", 1, 9)}, link, rules.WhyClientCutOff},
+		"the partition lost":  {[]endings.Entry{entry(endings.Lost, "0", 101, 9)}, issued, rules.WhyLogRestored},
+		"lost before it":      {[]endings.Entry{entry(endings.Lost, "0", 100, 9)}, issued, ""},
+		"another lost":        {[]endings.Entry{entry(endings.Lost, "1", 101, 9)}, issued, ""},
 		"the key":             {[]endings.Entry{entry(endings.Key, "kid", 0, 9)}, link, rules.WhyKeyDropped},
 	} {
 		var s endings.Set

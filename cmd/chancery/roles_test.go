@@ -56,6 +56,7 @@ func TestComposed(t *testing.T) {
 	c.device(one)
 	c.operator("api-1", "", "user", "cut-off", alice)
 	c.administer()
+	c.addPartition()
 	c.restart("projector-1", "api-1")
 	if !active(two, one.Tokens(t, web, "read")) {
 		t.Error("what was issued after the restart is not active")
@@ -100,6 +101,23 @@ func (c *composed) device(at *apitest.Replica) {
 	if polled.Text("error") != "authorization_pending" {
 		c.t.Errorf("begun: %s, polled: %s", begun.Body, polled.Body)
 	}
+}
+
+// addPartition has the operator make the stream, which the API must not.
+func (c *composed) addPartition() {
+	c.t.Helper()
+	if out, errs, status := c.tryOperator("api-1", "", "partition", "add"); status == exitOK || !strings.Contains(errs, "ermission") {
+		c.t.Errorf("an API replica made a stream: %s%s", out, errs)
+	}
+	c.said.take()
+	if text, err := c.command("streams", "setup", "streams", "--partitions", "2").CombinedOutput(); err != nil {
+		c.t.Fatalf("%v: %s", err, text)
+	}
+	c.operator("api-1", "", "partition", "add")
+	embeddedtest.Eventually(c.t, "both replicas to open grants in it", func() bool {
+		one, two := c.operator("api-1", "", "partition", "list"), c.operator("api-2", "", "partition", "list")
+		return strings.Count(one, "in use\n") == 2 && strings.Count(two, "in use\n") == 2
+	})
 }
 
 // administer looks at what happened in all ways, and builds read models again.
