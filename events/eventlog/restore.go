@@ -101,15 +101,18 @@ func (r *Restorer) Undo(ctx context.Context) error {
 }
 
 // restore has the server make a stream, of which it stores each message under its
-// own sequence and time.
+// own sequence and time. It is there once the server has all of it. One that the
+// server refuses may be there too, and then it is another's, who was faster.
 func (r *Restorer) restore(ctx context.Context, c jetstream.StreamConfig, s snapshot.State, fill func(*snapshot.Writer) error) error {
-	r.made = append(r.made, c.Name)
 	to, err := r.begin(ctx, c, s)
 	if err == nil {
 		err = r.send(ctx, to, s, fill)
 	}
 	if err == nil {
 		err = r.request(ctx, to, nil, nil)
+		if refused := new(jetstream.APIError); !errors.As(err, &refused) {
+			r.made = append(r.made, c.Name) // or its answer is lost
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", c.Name, err)
