@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -146,7 +147,11 @@ func (k *Keeper) putAside(ctx context.Context, stream string, size uint64) error
 		return err
 	}
 	if have != (record{}) && (theirs == nil || theirs.Size <= size) {
-		if err := k.write(ctx, stream, record{}, revision); err != nil {
+		err := k.write(ctx, stream, record{}, revision)
+		if errors.Is(err, errRaced) {
+			return k.putAside(ctx, stream, size)
+		}
+		if err != nil {
 			return err
 		}
 	}

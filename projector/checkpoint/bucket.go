@@ -51,7 +51,11 @@ func (k *Keeper) read(ctx context.Context, stream string) (r record, revision ui
 	return r, revision, nil
 }
 
-// write replaces what was read. Who was first with another is seen the next time.
+// errRaced is returned for a record that somebody else has written since it was read.
+// It is to be read again.
+var errRaced = errors.New("another process has written the checkpoint")
+
+// write replaces what was read.
 func (k *Keeper) write(ctx context.Context, stream string, r record, revision uint64) error {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -63,7 +67,7 @@ func (k *Keeper) write(ctx context.Context, stream string, r record, revision ui
 		_, err = k.kv.Update(ctx, stream, text, revision)
 	}
 	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return nil
+		return errRaced
 	}
 	if err != nil {
 		return fmt.Errorf("write the bucket of checkpoints: %w", err)

@@ -249,7 +249,7 @@ func (k *Keeper) keep(ctx context.Context, s *kept) {
 			}
 			return
 		case <-tick.C:
-			if err := k.look(ctx, s); err != nil && !errors.Is(err, errBehind) && ctx.Err() == nil {
+			if err := k.look(ctx, s); err != nil && !errors.Is(err, errBehind) && !errors.Is(err, errRaced) && ctx.Err() == nil {
 				s.warn.Do(func() { k.cfg.Logger.Warn("checkpoint", "stream", s.stream, "reason", err) })
 			}
 		}
@@ -412,9 +412,12 @@ func (k *Keeper) sign(ctx context.Context, s *kept, revision uint64) error {
 		s.became(signed{c, text})
 	}
 	if s.held.Size > s.recorded.Size {
-		return k.write(ctx, s.stream, record{Checkpoint: string(s.latest().text)}, revision)
+		err = k.write(ctx, s.stream, record{Checkpoint: string(s.latest().text)}, revision)
 	}
-	return nil
+	if errors.Is(err, errRaced) { // whose is held against the log the next time
+		return nil
+	}
+	return err
 }
 
 // parse reads a checkpoint, nil for an empty text.

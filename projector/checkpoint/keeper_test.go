@@ -413,3 +413,25 @@ func TestNotComparedYet(t *testing.T) {
 	close(again)
 	embeddedtest.Eventually(t, "it is compared", func() bool { return second.keeper.Err() == nil })
 }
+
+// TestFailureIsToldInTheEnd has another keeper write the record just before a failure
+// is told in it.
+func TestFailureIsToldInTheEnd(t *testing.T) {
+	t.Parallel()
+	i := start(t, embeddedtest.Single(t).Conn(), t.TempDir(), Config{})
+	k, s := i.keeper, &kept{stream: stream}
+	k.Close()
+	i.log.FailPartition(stream, ErrDifferent)
+	if err := k.write(t.Context(), stream, record{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.tell(t.Context(), s, record{}, 0, ErrDifferent); err == nil {
+		t.Error("it was told over what another wrote")
+	}
+	if err := k.look(t.Context(), s); err != nil {
+		t.Error(err)
+	}
+	if have, _, err := k.read(t.Context(), stream); err != nil || have.Failed == "" {
+		t.Errorf("no other process hears of the failure: %v", err)
+	}
+}
