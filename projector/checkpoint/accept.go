@@ -106,7 +106,8 @@ func (k *Keeper) record(ctx context.Context, lost map[string]uint64) error {
 	return pause(ctx, clockSkew)
 }
 
-// restored says what the streams have, of which something is lost.
+// restored says what the streams have, of which something is lost. Access tokens end
+// by the second of the event, so a clock that is behind the log would spare some.
 func (k *Keeper) restored(ctx context.Context, lost map[string]uint64) (fact events.LogRestored, err error) {
 	registry := k.cfg.Log.Realm().RegistryStream()
 	_, all := lost[registry]
@@ -118,6 +119,9 @@ func (k *Keeper) restored(ctx context.Context, lost map[string]uint64) (fact eve
 		head, err := k.cfg.Log.Head(ctx, stream)
 		if err != nil {
 			return fact, err
+		}
+		if ahead := time.Until(head.Time); ahead > clockSkew {
+			return fact, fmt.Errorf("%s has a message of %v from now: set the clocks, of the log's servers too, before a loss is accepted", stream, ahead)
 		}
 		fact.Streams = append(fact.Streams, events.RestoredStream{Stream: stream, Signed: signed, Size: head.Seq})
 	}

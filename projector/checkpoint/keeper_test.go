@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/mod/sumdb/note"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/embedded/snapshot"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector"
@@ -433,5 +435,44 @@ func TestFailureIsToldInTheEnd(t *testing.T) {
 	}
 	if have, _, err := k.read(t.Context(), stream); err != nil || have.Failed == "" {
 		t.Errorf("no other process hears of the failure: %v", err)
+	}
+}
+
+// TestLossIsNotAcceptedInThePast takes a log over to a machine whose clock is behind:
+// what was issued last would be of after the loss.
+func TestLossIsNotAcceptedInThePast(t *testing.T) {
+	t.Parallel()
+	from, nc := start(t, embeddedtest.Single(t).Conn(), t.TempDir(), Config{}), embeddedtest.Single(t).Conn()
+	from.tick(t, "a", 1)
+	to, err := eventlog.NewRestorer(t.Context(), nc, eventlog.Config{Realm: realm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []snapshot.Message
+	err = from.log.Replay(t.Context(), stream, eventlog.From{Seq: 1}, func(batch []eventlog.Entry) error {
+		for _, e := range batch {
+			m := snapshot.Message{Seq: e.Seq, Stored: e.Stored.Add(time.Minute), Subject: e.Message.Subject, Header: map[string][]string{}, Data: e.Message.Data}
+			for name, value := range e.Message.Header {
+				m.Header[name] = []string{value}
+			}
+			all = append(all, m)
+		}
+		return nil
+	})
+	if err == nil {
+		s := snapshot.State{Messages: 1, Bytes: all[0].Size(), First: 1, Last: 1}
+		err = to.Stream(t.Context(), stream, s, func(w *snapshot.Writer) error { return w.Write(all[0]) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := start(t, nc, t.TempDir(), Config{})
+	accept := Config{Accept: map[string]uint64{stream: 9}, Log: i.log, Reader: i.local, Logger: slog.New(slog.DiscardHandler)}
+	if k, err := Open(t.Context(), accept); err == nil {
+		k.Close()
+		t.Error("a loss is accepted before what it ends")
+	}
+	if said, err := i.log.After(t.Context(), realm.RestoredSubject(), 0); err != nil || len(said) != 0 {
+		t.Errorf("the log says so %d times: %v", len(said), err)
 	}
 }
