@@ -159,7 +159,7 @@ func (r *registry) applyRestored(e events.Recorded) error {
 		if err != nil {
 			return err
 		}
-		r.restored[s.Stream] = append(r.restored[s.Stream], x)
+		r.restored[s.Stream] = x.After(r.restored[s.Stream])
 	}
 	for id, k := range r.keys {
 		r.keys[id] = k.Restored()

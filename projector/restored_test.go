@@ -106,3 +106,25 @@ func TestFeedKnowsLosses(t *testing.T) {
 		t.Error("access tokens or sessions end that should not, or the other way round")
 	}
 }
+
+// TestLossAfterALoss has a stream lose more than was left after the first loss, so that
+// sequences that this ended are given again.
+func TestLossAfterALoss(t *testing.T) {
+	t.Parallel()
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	f := openFeed(t, log, FeedConfig{})
+	for _, size := range []uint64{100, 40, 60} {
+		seq := put(t, log, realm.RestoredSubject(), 0, events.LogRestored{
+			Streams: []events.RestoredStream{{Stream: realm.PartitionStream(0), Signed: size + 9, Size: size}},
+		})
+		waitFed(t, f, realm.RegistryStream(), seq)
+	}
+	for seq, ends := range map[uint64]bool{40: true, 60: true, 61: false, 100: false} {
+		got := slices.ContainsFunc(f.Restorations(0), func(x fold.Restoration) bool {
+			return x.Ends(seq) || x.Grant(fold.Grant{Seq: seq, OpenedSeq: seq}).Revoked()
+		})
+		if got != ends {
+			t.Errorf("what is at %d has ended: %v", seq, got)
+		}
+	}
+}

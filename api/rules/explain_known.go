@@ -88,7 +88,7 @@ func (k known) applyRestored(r events.Recorded) error {
 		if err != nil {
 			return err
 		}
-		k.losses[s.Stream] = append(k.losses[s.Stream], x)
+		k.losses[s.Stream] = x.After(k.losses[s.Stream])
 		for id, g := range k.grants {
 			if r.Subject.Realm().PartitionStream(id.Partition()) == s.Stream {
 				k.grants[id] = x.Grant(g)

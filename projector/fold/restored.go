@@ -44,6 +44,17 @@ func PartitionRestored(r events.Recorded) (Restoration, error) {
 	return x, err
 }
 
+// After adds the loss to those of the same stream that were accepted before, in a new
+// list. What the stream has lost of what they ended it numbers again, and that is of
+// after them.
+func (x Restoration) After(before []Restoration) []Restoration {
+	all := append(slices.Clone(before), x)
+	for i := range all {
+		all[i].Size = min(all[i].Size, x.Size)
+	}
+	return all
+}
+
 // Grant is the grant as it is after the loss.
 func (x Restoration) Grant(g Grant) Grant {
 	if g.Exists() && !g.Revoked() && g.OpenedSeq <= x.Size && !slices.Contains(x.Keep, g.Client) {
