@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +22,8 @@ const clockSkew = time.Second
 // acceptLosses makes the losses that an operator names facts of the log, and puts
 // what was signed of the streams aside. The event comes first: a stream that has not
 // got it stays failed. A loss that was accepted before is left alone, so that it does
-// no harm to start that way again. Who else runs has still failed, until it is started
-// again.
+// no harm to start that way again, but for the file of a process that has not done so
+// yet. Who else runs has still failed, until it is started again.
 func (k *Keeper) acceptLosses(ctx context.Context) error {
 	lost := map[string]uint64{}
 	for stream, size := range k.cfg.Accept {
@@ -32,6 +33,12 @@ func (k *Keeper) acceptLosses(ctx context.Context) error {
 		}
 		if !accepted {
 			lost[stream] = size
+			continue
+		}
+		if _, err := os.Stat(k.aside(stream, size)); errors.Is(err, fs.ErrNotExist) {
+			if err := k.putFileAside(stream, size); err != nil {
+				return err
+			}
 		}
 	}
 	if len(lost) == 0 {
@@ -141,7 +148,6 @@ func pause(ctx context.Context, d time.Duration) error {
 // putAside puts what was signed up to a size aside, in the file as evidence, and
 // takes it from the record, with what it says of a failure.
 func (k *Keeper) putAside(ctx context.Context, stream string, size uint64) error {
-	aside := fmt.Sprintf("%s.lost-%d", k.path(stream), size)
 	have, revision, err := k.read(ctx, stream)
 	if err != nil {
 		return err
@@ -160,10 +166,20 @@ func (k *Keeper) putAside(ctx context.Context, stream string, size uint64) error
 		}
 	}
 	k.cfg.Logger.Error("a loss is accepted: what was there before has ended, and what was signed is set aside",
-		"stream", stream, "size", size, "checkpoint", have.Checkpoint, "failed", have.Failed, "file", aside)
+		"stream", stream, "size", size, "checkpoint", have.Checkpoint, "failed", have.Failed, "file", k.aside(stream, size))
+	return k.putFileAside(stream, size)
+}
+
+// aside is where the file goes that has what was signed up to a size.
+func (k *Keeper) aside(stream string, size uint64) string {
+	return fmt.Sprintf("%s.lost-%d", k.path(stream), size)
+}
+
+func (k *Keeper) putFileAside(stream string, size uint64) error {
 	if k.cfg.Dir == "" {
 		return nil
 	}
+	aside := k.aside(stream, size)
 	ours, err := k.readFile(stream)
 	if err != nil {
 		return err

@@ -216,6 +216,37 @@ func TestAnotherLog(t *testing.T) {
 	}
 }
 
+// TestEveryProcessAcceptsOnce has two processes with files of their own accept one loss.
+func TestEveryProcessAcceptsOnce(t *testing.T) {
+	t.Parallel()
+	k, empty := newKeys(t), t.TempDir()
+	n := embeddedtest.Single(t)
+	var cfgs []Config
+	var size uint64
+	for i := range 2 {
+		cfg := Config{Key: k.signer, Known: k.known, Dir: t.TempDir()}
+		was := start(t, n.Conn(), t.TempDir(), cfg)
+		c, _ := was.signs(t, was.tick(t, fmt.Sprint("a", i), 50))
+		was.close(t)
+		size, cfgs = c.Size, append(cfgs, cfg)
+	}
+	n.Stop()
+	rewritten(t, n, empty, 150)
+	n.Start()
+	for range 2 { // and by a flag that was left
+		for _, cfg := range cfgs {
+			cfg.Accept = map[string]uint64{stream: size}
+			i := start(t, n.Conn(), t.TempDir(), cfg)
+			i.signs(t, i.tick(t, fmt.Sprint("c", cfg.Dir), 1))
+			saysRestored(t, i.log, size)
+			i.close(t)
+			if err := i.log.Failed(stream); err != nil {
+				t.Fatalf("a process fails that has accepted the loss: %v", err)
+			}
+		}
+	}
+}
+
 // saysRestored looks for the one event of a loss that was accepted, which the
 // partition and the registry have.
 func saysRestored(t *testing.T, log *eventlog.Log, size uint64) {
