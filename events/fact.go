@@ -1,6 +1,9 @@
 package events
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // A Fact is something that happened. Facts are versioned by type: the fields
 // of a type never change, a change is a new version.
@@ -368,6 +371,23 @@ func (f LogRestored) Of(stream string) (RestoredStream, bool) {
 		}
 	}
 	return RestoredStream{}, false
+}
+
+// Ended are the streams of which something ends. With the registry that is every
+// partition there can be: of one that is not named nothing was left, and it may be
+// made again.
+func (f LogRestored) Ended(r Realm) []RestoredStream {
+	if _, ok := f.Of(r.RegistryStream()); !ok {
+		return f.Streams
+	}
+	all := slices.Clone(f.Streams)
+	for p := range MaxPartitions {
+		stream := r.PartitionStream(Partition(p))
+		if _, named := f.Of(stream); !named {
+			all = append(all, RestoredStream{Stream: stream})
+		}
+	}
+	return all
 }
 
 // RestoredStream is what of a stream is there and what was.

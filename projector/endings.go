@@ -247,7 +247,7 @@ func (r *registry) takeEnding(e events.Recorded, client fold.Client, user fold.U
 func (r *registry) lost(e events.Recorded) (ended []Ending) {
 	f, _ := e.Fact.(events.LogRestored)
 	partitions := strings.TrimSuffix(e.Subject.Realm().PartitionStream(0), "0")
-	for _, s := range f.Streams {
+	for _, s := range f.Ended(e.Subject.Realm()) {
 		if p, ok := strings.CutPrefix(s.Stream, partitions); ok {
 			ended = append(ended, Ending{Lost: p, Epoch: uint64(max(0, e.Stored.Unix()+1))})
 		}

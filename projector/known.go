@@ -154,7 +154,7 @@ func (r *registry) applyRestored(e events.Recorded) error {
 	r.mu.Lock()
 	defer r.keysChanged.notify()
 	defer r.mu.Unlock()
-	for _, s := range f.Streams {
+	for _, s := range f.Ended(e.Subject.Realm()) {
 		x, _, err := fold.Restored(e, s.Stream)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
+	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -126,5 +127,29 @@ func TestLossAfterALoss(t *testing.T) {
 		if got != ends {
 			t.Errorf("what is at %d has ended: %v", seq, got)
 		}
+	}
+}
+
+// TestLossOfAPartitionThatIsGone makes a partition again, of which nothing was left when
+// the loss of the registry was accepted.
+func TestLossOfAPartitionThatIsGone(t *testing.T) {
+	t.Parallel()
+	nc := embeddedtest.Single(t).Conn()
+	seq := put(t, openLog(t, nc, 1), realm.RestoredSubject(), 0, events.LogRestored{
+		Streams: []events.RestoredStream{{Stream: realm.RegistryStream(), Signed: 9, Size: 5}, {Stream: realm.PartitionStream(0), Size: 7}},
+	})
+	log, err := eventlog.Open(t.Context(), nc, eventlog.Config{Realm: realm, Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := openFeed(t, log, FeedConfig{})
+	waitFed(t, f, realm.RegistryStream(), seq)
+	at := f.LastRestored().Unix()
+	if all := f.Restorations(1); len(all) != 1 || !all[0].EndsIssuedAt(at) || all[0].EndsIssuedAt(at+1) || all[0].Ends(1) {
+		t.Errorf("losses: %+v", all)
+	}
+	ended, _ := f.Endings(nil)
+	if !slices.ContainsFunc(ended, func(e Ending) bool { return e.Lost == "1" && e.Epoch == uint64(at+1) }) {
+		t.Errorf("resource servers hear of %+v", ended)
 	}
 }
