@@ -201,6 +201,11 @@ func holds(t *testing.T, nc *nats.Conn, replicas int) {
 	if a, err := secrets.Get(t.Context(), "a"); err != nil || string(a.Value()) != "first of a marked" {
 		t.Errorf("a record that is marked is %v: %v", a, err)
 	}
+	for _, stream := range []string{realm.PartitionStream(0), realm.RegistryStream()} {
+		if m, err := secrets.Get(t.Context(), stream); err != nil || string(m.Value()) != "{} marked" {
+			t.Errorf("%s, of which the backup has no record, is not marked: %v", stream, err)
+		}
+	}
 	if _, err := secrets.Get(t.Context(), "gone"); !errors.Is(err, jetstream.ErrKeyNotFound) {
 		t.Errorf("what was deleted is there: %v", err)
 	}
@@ -227,6 +232,11 @@ func TestRestore(t *testing.T) {
 		t.Errorf("restored again: %v", err)
 	}
 	other := s.options()
+	other.Checkpoints = "MAIN_CHECKPOINTS"
+	if _, err := Restore(t.Context(), embeddedtest.Single(t).Conn(), dir, other); !errors.Is(err, ErrBackup) {
+		t.Errorf("restored without a bucket to mark: %v", err)
+	}
+	other = s.options()
 	other.Realm = "other"
 	if _, err := Restore(t.Context(), to, dir, other); !errors.Is(err, ErrBackup) {
 		t.Errorf("restored as another realm: %v", err)

@@ -31,7 +31,8 @@ type Options struct {
 	Known    note.Verifiers
 	Unsigned bool
 	// Checkpoints names the bucket that says whether a stream may be served, which is
-	// restored before all else, and Mark gives what it is to say.
+	// restored before all else, and Mark gives what it is to say, of {} where it says
+	// nothing of a stream.
 	Checkpoints string
 	Mark        func(value []byte) ([]byte, error)
 	// Progress, if not nil, is told what is done.
@@ -91,6 +92,9 @@ func (r restoring) all(ctx context.Context) error {
 		return 1
 	}
 	buckets, streams := slices.Clone(r.manifest.Buckets), slices.Clone(r.manifest.Streams)
+	if r.Mark != nil && !slices.ContainsFunc(buckets, func(b Bucket) bool { return b.Bucket == r.Checkpoints }) {
+		return fmt.Errorf("%w: it has no bucket %s, so nothing would keep the realm from being served", ErrBackup, r.Checkpoints)
+	}
 	slices.SortStableFunc(buckets, func(a, b Bucket) int {
 		return cmp.Compare(first(a.Bucket == r.Checkpoints), first(b.Bucket == r.Checkpoints))
 	})
@@ -176,7 +180,9 @@ func (r restoring) newest(bucket string) (newest map[string]uint64, c jetstream.
 // records reads the newest records of a bucket from the backup, marked where that is
 // asked for.
 func (r restoring) records(bucket string, newest map[string]uint64, each func(snapshot.Message) error) error {
+	last := snapshot.Message{Stored: r.manifest.Time}
 	_, _, err := openBucket(bucketPath(r.dir, bucket), bucket, func(m snapshot.Message) (err error) {
+		last = m
 		if newest[m.Subject] != m.Seq {
 			return nil
 		}
@@ -187,7 +193,23 @@ func (r restoring) records(bucket string, newest map[string]uint64, each func(sn
 		}
 		return each(m)
 	})
-	return err
+	if err != nil || bucket != r.Checkpoints || r.Mark == nil {
+		return err
+	}
+	for _, s := range r.manifest.Streams {
+		m := snapshot.Message{Seq: last.Seq + 1, Stored: last.Stored, Subject: keyPrefix(bucket) + s.Stream}
+		if _, ok := newest[m.Subject]; ok {
+			continue
+		}
+		if m.Data, err = r.Mark([]byte("{}")); err != nil {
+			return err
+		}
+		if err := each(m); err != nil {
+			return err
+		}
+		last = m
+	}
+	return nil
 }
 
 // readBack reads what was restored.
@@ -272,4 +294,6 @@ func (r restoring) readBucket(ctx context.Context, log *eventlog.Log, bucket str
 	return nil
 }
 
-func keyOf(bucket, subject string) string { return strings.TrimPrefix(subject, "$KV."+bucket+".") }
+func keyPrefix(bucket string) string { return "$KV." + bucket + "." }
+
+func keyOf(bucket, subject string) string { return strings.TrimPrefix(subject, keyPrefix(bucket)) }
