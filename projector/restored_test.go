@@ -85,7 +85,7 @@ func TestFeedKnowsLosses(t *testing.T) {
 	}
 	x := losses[0]
 	ended, _ := f.Endings(nil)
-	told := func(e Ending) bool { return e.Lost == "0" && e.Epoch == uint64(x.At.Unix()+1) } //nolint:gosec // not negative
+	told := func(e Ending) bool { return e.Lost == "0" && e.Epoch == uint64(x.At.Unix()+1) }
 	if !slices.ContainsFunc(ended, told) {
 		t.Errorf("resource servers are told %+v", ended)
 	}
