@@ -110,7 +110,7 @@ func (f *feed) follow(ctx context.Context) (retry time.Duration, err error) {
 		return -1, fmt.Errorf("open: %w", errors.Join(err, context.Cause(ctx)))
 	}
 	defer response.Body.Close()
-	decoder := endings.NewDecoder(response.Body)
+	decoder, marked := endings.NewDecoder(response.Body), false
 	for {
 		e, err := decoder.Next()
 		if err != nil {
@@ -118,10 +118,12 @@ func (f *feed) follow(ctx context.Context) (retry time.Duration, err error) {
 		}
 		switch e.Name {
 		case endings.Ended:
-			err = f.take(e.Data)
+			if err = f.take(e.Data); err == nil && !marked {
+				silent.Reset(f.patience) // all there is may take a while, and is not begun anew
+			}
 		case endings.Fresh:
 			if err = f.mark(e.Data, sent); err == nil {
-				f.lastID = decoder.LastID
+				f.lastID, marked = decoder.LastID, true
 				silent.Reset(f.patience)
 			}
 		}
