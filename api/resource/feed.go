@@ -15,11 +15,14 @@ import (
 	"github.com/chancery-authority/chancery/api/rules"
 )
 
-// firstPause and maxPause are how long to wait before a feed that was cut is opened
-// again, where the authority does not say.
 const (
+	// firstPause and maxPause are how long to wait before a feed that was cut is opened
+	// again, where the authority does not say.
 	firstPause = 100 * time.Millisecond
 	maxPause   = 5 * time.Second
+	// maxStep is how far the wall clock may be put while a feed is open: by it, what
+	// is known would look older than it is until the feed is opened again.
+	maxStep = 250 * time.Millisecond
 )
 
 // A feed is the authority's, over HTTP.
@@ -153,6 +156,9 @@ func (f *feed) mark(data []byte, sent time.Time) error {
 	since := time.Duration(m.AsOf) * time.Millisecond
 	if m.AsOf > day.Milliseconds() || m.AsOf < -day.Milliseconds() || sent.Add(since).After(time.Now()) {
 		return errors.New("as of a moment that has not come yet, or is long over")
+	}
+	if now := time.Now(); (now.Round(0).Sub(sent.Round(0)) - now.Sub(sent)).Abs() > maxStep {
+		return errors.New("the clock was stepped since it was opened")
 	}
 	f.mu.Lock()
 	if asOf := sent.Add(since); asOf.After(f.asOf) {
