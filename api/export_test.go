@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -104,7 +105,7 @@ func (s *Server) Routes() []string {
 // Refusing answers every request with an error, below /api in the Login API's
 // dialect and elsewhere in the RFCs'.
 func Refusing(err error) http.Handler {
-	s := &Server{parts: Parts{Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Minute}}
+	s := &Server{parts: Parts{Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Minute}, ending: context.Background()}
 	e := s.newEcho()
 	refuse := func(echo.Context) error { return err }
 	e.Any("/*", refuse, s.in(oauthDialect), noStore)

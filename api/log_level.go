@@ -24,6 +24,9 @@ type logLevel struct {
 	// before is the level to go back to at until, which is zero if there is none.
 	before slog.Level
 	until  time.Time
+	// during is the level until then. If there is another, the configuration was
+	// reloaded, and that one stays.
+	during slog.Level
 	// changes counts, so that a change knows whether it was the last.
 	changes int
 }
@@ -54,10 +57,11 @@ func newLogLevel(level *slog.LevelVar) *logLevel {
 func (l *logLevel) set(level slog.Level, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.until.IsZero() {
+	if !l.passing() {
 		l.before = l.level.Level()
 	}
 	l.level.Set(level)
+	l.during = level
 	l.changes++
 	l.until = time.Time{}
 	if d > 0 {
@@ -67,21 +71,27 @@ func (l *logLevel) set(level slog.Level, d time.Duration) {
 	}
 }
 
+// passing reports whether the level in force is one for a while. The caller holds mu.
+func (l *logLevel) passing() bool { return !l.until.IsZero() && l.level.Level() == l.during }
+
 // goBack ends a change, unless there was another since.
 func (l *logLevel) goBack(change int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.changes == change {
-		l.level.Set(l.before)
-		l.until = time.Time{}
+	if l.changes != change {
+		return
 	}
+	if l.passing() {
+		l.level.Set(l.before)
+	}
+	l.until = time.Time{}
 }
 
 func (l *logLevel) view() logLevelView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := logLevelView{Level: l.level.Level()}
-	if !l.until.IsZero() {
+	if l.passing() {
 		before := l.before
 		v.Until, v.Then = l.until.UTC(), &before
 	}

@@ -75,8 +75,8 @@ func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // limitTime bounds the work on a request. A client that hangs up does not end
-// it: the outcome of an append on its way would never be known. A stream of
-// events does end with its client, and so does a dry run.
+// it: the outcome of an append on its way would never be known. EndRequests does. A
+// stream of events does end with its client, and so does a dry run.
 func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		switch c.Path() {
@@ -88,6 +88,7 @@ func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request().Context()), s.parts.RequestTimeout)
 		defer cancel()
+		defer context.AfterFunc(s.ending, cancel)()
 		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)
 	}

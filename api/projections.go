@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -127,7 +128,7 @@ func (s *Server) projectionRoutes(admin section) {
 // same key. Of p it takes Local, AdminKey, Logger and LogLevel.
 func Projections(p Parts) http.Handler {
 	p.RequestTimeout = defaultRequestTimeout
-	s := &Server{parts: p, settings: config.NewLive(p.Settings), logLevel: newLogLevel(p.LogLevel)}
+	s := &Server{parts: p, settings: config.NewLive(p.Settings), logLevel: newLogLevel(p.LogLevel), ending: context.Background()}
 	s.setCallers(nil)
 	e := s.newEcho()
 	admin := s.adminSection(e)

@@ -56,13 +56,17 @@ type Server struct {
 	cursors   *secret.Sealer
 	// callers finds the address of who sent a request.
 	callers atomic.Pointer[echo.IPExtractor]
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	// ending is over when requests in progress are to end, by endRequests.
+	ending      context.Context
+	endRequests context.CancelFunc
+	stop        context.CancelFunc
+	done        sync.WaitGroup
 }
 
 // newServer follows the keys until Close, whatever becomes of ctx.
 func newServer(ctx context.Context, p Parts, live *config.Live, a *authority.Authority, k *keys.Manager, f *projector.Feed, r *pages.Renderer) (*Server, error) {
 	s := &Server{parts: p, settings: live, authority: a, keys: k, feed: f, limits: newLimits(p.Settings)}
+	s.ending, s.endRequests = context.WithCancel(context.WithoutCancel(ctx))
 	s.setCallers(p.Settings.TrustedProxies)
 	s.logLevel = newLogLevel(p.LogLevel)
 	s.feeds = newFeeds(p.Settings.RevocationFeeds)
@@ -118,11 +122,15 @@ func originOf(address string) string {
 	return u.Scheme + "://" + u.Host
 }
 
+// EndRequests has what is in progress give up, and answer 503 rather than nothing.
+func (s *Server) EndRequests() { s.endRequests() }
+
 // Close stops telling clients of the ends of sessions and revoking in bulk,
 // writes what refusals are not in the log yet and stops following it. Answer
 // nothing after it.
 func (s *Server) Close() {
 	s.EndFeeds()
+	s.EndRequests()
 	s.logouts.Close()
 	s.revocations.Close()
 	s.stop()

@@ -61,15 +61,17 @@ func (r *Refusal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// challenge has the realm of the authority's own, because one without a parameter
+// is none (RFC 6750 §3).
 func (r *Refusal) challenge() string {
-	var parts []string
+	parts := []string{`realm="chancery"`}
 	if r.Code != "" {
 		parts = append(parts, `error="`+r.Code+`"`)
 	}
 	if len(r.Scope) > 0 {
 		parts = append(parts, `scope="`+strings.Join(r.Scope, " ")+`"`)
 	}
-	return strings.TrimSuffix("Bearer "+strings.Join(parts, ", "), " ")
+	return "Bearer " + strings.Join(parts, ", ")
 }
 
 // Authorize verifies the access token of a request and that it has all of a scope.

@@ -40,15 +40,15 @@ func TestMiddleware(t *testing.T) {
 	}{
 		"good":                {[]string{"Bearer " + token}, "/", http.StatusOK, "", subject},
 		"scheme in any case":  {[]string{"bEaReR   " + token}, "/", http.StatusOK, "", subject},
-		"nothing":             {nil, "/", http.StatusUnauthorized, `Bearer`, ""},
-		"another scheme":      {[]string{"Basic eDp5"}, "/", http.StatusUnauthorized, `Bearer`, ""},
-		"in the query":        {nil, "/?access_token=" + token, http.StatusUnauthorized, `Bearer`, ""},
-		"two":                 {[]string{"Bearer " + token, "Bearer " + token}, "/", http.StatusBadRequest, `Bearer error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
-		"no token":            {[]string{"Bearer "}, "/", http.StatusBadRequest, `Bearer error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
-		"two in one":          {[]string{"Bearer " + token + " " + token}, "/", http.StatusBadRequest, `Bearer error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
-		"not ours":            {[]string{"Bearer AAAA"}, "/", http.StatusUnauthorized, `Bearer error="invalid_token"`, "{\"error\":\"invalid_token\"}\n"},
-		"for something else":  {[]string{"Bearer " + write}, "/", http.StatusForbidden, `Bearer error="insufficient_scope", scope="read"`, "{\"error\":\"insufficient_scope\"}\n"},
-		"with what is no b64": {[]string{"Bearer a\"b"}, "/", http.StatusBadRequest, `Bearer error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
+		"nothing":             {nil, "/", http.StatusUnauthorized, `Bearer realm="chancery"`, ""},
+		"another scheme":      {[]string{"Basic eDp5"}, "/", http.StatusUnauthorized, `Bearer realm="chancery"`, ""},
+		"in the query":        {nil, "/?access_token=" + token, http.StatusUnauthorized, `Bearer realm="chancery"`, ""},
+		"two":                 {[]string{"Bearer " + token, "Bearer " + token}, "/", http.StatusBadRequest, `Bearer realm="chancery", error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
+		"no token":            {[]string{"Bearer "}, "/", http.StatusBadRequest, `Bearer realm="chancery", error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
+		"two in one":          {[]string{"Bearer " + token + " " + token}, "/", http.StatusBadRequest, `Bearer realm="chancery", error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
+		"not ours":            {[]string{"Bearer AAAA"}, "/", http.StatusUnauthorized, `Bearer realm="chancery", error="invalid_token"`, "{\"error\":\"invalid_token\"}\n"},
+		"for something else":  {[]string{"Bearer " + write}, "/", http.StatusForbidden, `Bearer realm="chancery", error="insufficient_scope", scope="read"`, "{\"error\":\"insufficient_scope\"}\n"},
+		"with what is no b64": {[]string{"Bearer a\"b"}, "/", http.StatusBadRequest, `Bearer realm="chancery", error="invalid_request"`, "{\"error\":\"invalid_request\"}\n"},
 	} {
 		for kind, h := range protected(v) {
 			q := httptest.NewRequestWithContext(t.Context(), http.MethodGet, test.path, nil)

@@ -15,11 +15,14 @@ import (
 	"github.com/chancery-authority/chancery/api/rules"
 )
 
-// firstPause and maxPause are how long to wait before a feed that was cut is opened
-// again, where the authority does not say.
 const (
+	// firstPause and maxPause are how long to wait before a feed that was cut is opened
+	// again, where the authority does not say.
 	firstPause = 100 * time.Millisecond
 	maxPause   = 5 * time.Second
+	// maxStep is how far the wall clock may be put while a feed is open: by it, what
+	// is known would look older than it is until the feed is opened again.
+	maxStep = 250 * time.Millisecond
 )
 
 // A feed is the authority's, over HTTP.
@@ -110,7 +113,7 @@ func (f *feed) follow(ctx context.Context) (retry time.Duration, err error) {
 		return -1, fmt.Errorf("open: %w", errors.Join(err, context.Cause(ctx)))
 	}
 	defer response.Body.Close()
-	decoder := endings.NewDecoder(response.Body)
+	decoder, marked := endings.NewDecoder(response.Body), false
 	for {
 		e, err := decoder.Next()
 		if err != nil {
@@ -118,10 +121,12 @@ func (f *feed) follow(ctx context.Context) (retry time.Duration, err error) {
 		}
 		switch e.Name {
 		case endings.Ended:
-			err = f.take(e.Data)
+			if err = f.take(e.Data); err == nil && !marked {
+				silent.Reset(f.patience) // all there is may take a while, and is not begun anew
+			}
 		case endings.Fresh:
 			if err = f.mark(e.Data, sent); err == nil {
-				f.lastID = decoder.LastID
+				f.lastID, marked = decoder.LastID, true
 				silent.Reset(f.patience)
 			}
 		}
@@ -151,6 +156,9 @@ func (f *feed) mark(data []byte, sent time.Time) error {
 	since := time.Duration(m.AsOf) * time.Millisecond
 	if m.AsOf > day.Milliseconds() || m.AsOf < -day.Milliseconds() || sent.Add(since).After(time.Now()) {
 		return errors.New("as of a moment that has not come yet, or is long over")
+	}
+	if now := time.Now(); (now.Round(0).Sub(sent.Round(0)) - now.Sub(sent)).Abs() > maxStep {
+		return errors.New("the clock was stepped since it was opened")
 	}
 	f.mu.Lock()
 	if asOf := sent.Add(since); asOf.After(f.asOf) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
@@ -43,6 +44,7 @@ type composedService struct {
 	DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
 	Profiles    []string
 	Restart     string
+	Grace       string `yaml:"stop_grace_period"`
 	Deploy      struct {
 		Resources struct{ Limits map[string]any }
 	}
@@ -134,6 +136,23 @@ func TestComposeSecrets(t *testing.T) {
 			if ok && (!strings.HasSuffix(path, ":ro") || !strings.HasPrefix(name, of) && (name != "streams" || of != "operator")) {
 				t.Errorf("%s has %s", name, v)
 			}
+		}
+	}
+}
+
+// TestComposeDrains has a replica go on until the proxy, which asks every half
+// second, has noticed, and has it killed no sooner than that and the ten seconds that
+// stopping takes.
+func TestComposeDrains(t *testing.T) {
+	c := readComposition(t)
+	for _, name := range []string{"api-1", "api-2"} {
+		s := c.Services[name]
+		delay, err := time.ParseDuration(s.Environment["CHANCERY_DRAIN_DELAY"])
+		if err != nil || delay < time.Second {
+			t.Errorf("%s goes on for %v: %v", name, delay, err)
+		}
+		if grace, err := time.ParseDuration(s.Grace); err != nil || grace < 10*time.Second+delay {
+			t.Errorf("%s is killed after %v: %v", name, grace, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -24,6 +25,9 @@ type logLevel struct {
 
 // Run shows or changes the level of one process.
 func (c *logLevelCmd) Run(ctx context.Context, t terminal) error {
+	if c.For < 0 || c.For%time.Second != 0 || c.For != 0 && c.Level == "" { // less than one would be for good
+		return errors.New("for: goes with a level, and is in whole seconds")
+	}
 	method, in := http.MethodGet, any(nil)
 	if c.Level != "" {
 		method, in = http.MethodPut, map[string]any{"level": c.Level, "for_seconds": int(c.For.Seconds())}

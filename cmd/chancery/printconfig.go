@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -35,12 +36,20 @@ func printConfig(w io.Writer, call *kong.Context, set *settings, cfg server.Conf
 	return nil
 }
 
+// credentials are where addresses that can be printed have none. They are printed
+// before they are refused.
+var credentials = regexp.MustCompile(`://\S*@`)
+
 func printSetting(w io.Writer, f *kong.Flag, value any, source string) error {
 	prefix := ""
 	if f.Tag.Has("secret") {
 		prefix = "# "
 	}
-	text, err := yaml.Marshal(map[string]any{f.Name: plain(value)})
+	value = plain(value)
+	if text, ok := value.(string); ok && f.Tag.Has("address") {
+		value = credentials.ReplaceAllString(text, "://REDACTED@")
+	}
+	text, err := yaml.Marshal(map[string]any{f.Name: value})
 	if err != nil {
 		return fmt.Errorf("printing %s: %w", f.Name, err)
 	}

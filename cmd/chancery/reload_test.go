@@ -118,6 +118,15 @@ func TestReloadOfAProcess(t *testing.T) {
 	if out, errs, status := chancery(t, call...); status != exitOK || out != "DEBUG\n" {
 		t.Errorf("log-level: status %d, %q, %q", status, out, errs)
 	}
+	for _, bad := range [][]string{{"--for", "1h"}, {"info", "--for", "500ms"}, {"info", "--for=-500ms"}} {
+		if out, errs, status := chancery(t, append(call, bad...)...); status != exitFailure || !strings.Contains(errs, "whole seconds") {
+			t.Errorf("log-level %v: status %d, %q, %q", bad, status, out, errs)
+		}
+	}
+	health := []string{"health", "--config", config, "--admin-listen", strings.TrimPrefix(admin, "https://")}
+	if out, errs, status := chancery(t, health...); status != exitOK || out != "ready\n" {
+		t.Errorf("health: status %d, %q, %q", status, out, errs)
+	}
 
 	settings("retry-window: 1h\n") // more than there may be
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {

@@ -151,6 +151,13 @@ func TestSecretsAreRedacted(t *testing.T) {
 	if want := "# admin-key: REDACTED"; !strings.Contains(out, want) {
 		t.Errorf("no %q in\n%s", want, out)
 	}
+	// Where credentials do not belong they are refused, and not printed before.
+	for _, flag := range []string{"--nats-url=nats://h1,nats://u:" + planted + "@h2", "--otlp-endpoint=http://u:" + planted + "@h:4318"} {
+		out, errs, status := chancery(t, "serve", "--print-config", flag)
+		if status != exitFailure || strings.Contains(out+errs, planted) || !strings.Contains(out, "://REDACTED@h") {
+			t.Errorf("%s: status %d\n%s%s", flag, status, out, errs)
+		}
+	}
 }
 
 func TestSecretFiles(t *testing.T) {

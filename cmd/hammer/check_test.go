@@ -227,6 +227,10 @@ func TestLogsThatAreWrong(t *testing.T) {
 		"not active for nothing": {
 			story(code, answered(Op{Kind: Introspect, Outcome: OK}, "r2", "")), logOf(opened(), firstIssued()), InnocentRefused,
 		},
+		"not active before it is revoked": {
+			story(code, answered(Op{Kind: Introspect, Outcome: OK}, "r2", ""), answered(revoked, "r3", "")),
+			logOf(opened(), firstIssued(), written{fact: events.GrantRevoked{Reason: events.ReasonClientRequest}, request: "r3"}), InnocentRefused,
+		},
 		"a token that nobody asked for": {
 			story(code), logOf(opened(), firstIssued(), nextIssued(2, "r2", "j2")), UnaskedEvent,
 		},

@@ -163,12 +163,16 @@ func (v *violations) reason(id string, r events.Recorded, revoked events.GrantRe
 }
 
 // innocent finds access tokens that were refused although their grant was never
-// revoked, and revocations that were acknowledged and are not there.
+// revoked, or by a request that came later, and revocations that were acknowledged
+// and are not there.
 func (v *violations) innocent(x index, ops []Op) {
-	ids := map[int]string{}
+	ids, asked := map[int]string{}, map[string]time.Duration{}
 	for _, o := range ops {
 		if o.GrantID != "" {
 			ids[o.Grant] = o.GrantID
+		}
+		if o.Request != "" {
+			asked[o.Request] = o.Call
 		}
 	}
 	for _, o := range ops {
@@ -176,13 +180,18 @@ func (v *violations) innocent(x index, ops []Op) {
 		if !ok || o.Outcome != OK || o.Kind != Introspect && o.Kind != Revoke {
 			continue
 		}
-		revoked := slices.ContainsFunc(x.grants[id], func(r events.Recorded) bool {
+		at := slices.IndexFunc(x.grants[id], func(r events.Recorded) bool {
 			_, ok := r.Fact.(events.GrantRevoked)
 			return ok
 		})
+		revoked := at >= 0
+		if revoked && o.Kind == Introspect {
+			by, known := asked[x.grants[id][at].Meta.Request]
+			revoked = !known || o.Return > by
+		}
 		switch {
 		case o.Kind == Introspect && !o.Active && !revoked:
-			v.add(InnocentRefused, "operation %d: %s says that generation %d of grant %s is not active, and nothing revoked it", o.ID, o.Replica, o.Generation, id)
+			v.add(InnocentRefused, "operation %d: %s says that generation %d of grant %s is not active, and nothing had revoked it", o.ID, o.Replica, o.Generation, id)
 		case o.Kind == Revoke && !revoked:
 			v.add(LostEvent, "operation %d: the revocation of grant %s was acknowledged, and there is no event", o.ID, id)
 		}

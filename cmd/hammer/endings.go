@@ -60,16 +60,21 @@ func (w *worker) keep(g *grant) {
 	}
 }
 
-// final refreshes what was kept, once all faults are over: it must work.
-func (w *worker) final(ctx context.Context) {
+// final refreshes what was kept, once all faults are over: it must work. That a
+// refusal is wrong is for the model to find.
+func (w *worker) final(ctx context.Context) (v violations) {
 	for _, g := range w.kept {
-		if ctx.Err() != nil {
-			return
-		}
 		n := len(g.refresh)
-		w.settled(ctx.Done(), func(i int) Op { return w.present(ctx, g, n, Op{}, w.clients.web, i) })
+		o := w.settled(ctx.Done(), func(i int) Op { return w.present(ctx, g, n, Op{}, w.clients.web, i) })
+		if ctx.Err() != nil {
+			return v
+		}
+		if o.Outcome != OK && o.Outcome != Refused {
+			v.add(NotRecovered, "grant %d: generation %d is not refreshed after all faults: %s %d %s by %s", g.number, n, o.Outcome, o.Status, o.Error, o.Replica)
+		}
 		w.introspect(ctx, g, n%len(w.balancer.ready))
 	}
+	return v
 }
 
 // probe asks for tokens by client credentials every so often, whatever became of

@@ -181,10 +181,12 @@ func (h *hammer) load(ctx context.Context) (recovered bool) {
 	recovered = h.breakThings(ctx)
 	stopWork()
 	work.Wait()
-	for _, w := range h.workers {
-		work.Go(func() { w.final(ctx) })
+	found := make([]violations, len(h.workers))
+	for i, w := range h.workers {
+		work.Go(func() { found[i] = w.final(ctx) })
 	}
 	work.Wait()
+	h.broken(slices.Concat(found...))
 	stopProbe()
 	probe.Wait()
 	h.report.Duration = h.recorder.now()

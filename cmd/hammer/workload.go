@@ -41,6 +41,8 @@ type worker struct {
 	password string
 	cookie   *http.Cookie
 	think    time.Duration
+	// patience is how long it goes on to ask for the same.
+	patience time.Duration
 	// kept are grants that must work to the end.
 	kept []*grant
 	// planted are the secrets that it was given.
@@ -110,7 +112,7 @@ func newWorker(seed uint64, i int, b *balancer, r *recorder, think time.Duration
 	name := fmt.Sprintf("person-%d", i)
 	rng := seeded(seed, name)
 	return &worker{
-		name: name, rng: rng, balancer: b, recorder: r, username: name, think: think,
+		name: name, rng: rng, balancer: b, recorder: r, username: name, think: think, patience: patience,
 		password: fmt.Sprintf("planted-password-%016x", rng.Uint64()),
 	}
 }
@@ -214,7 +216,7 @@ func sleep(over <-chan struct{}, d time.Duration) bool {
 // settled repeats an operation, at one replica after another, while it is not known what came
 // of it. Once it is over for all, a few more tries are made.
 func (w *worker) settled(over <-chan struct{}, try func(i int) Op) Op {
-	for i, deadline := 0, time.Now().Add(patience); ; i++ {
+	for i, deadline := 0, time.Now().Add(w.patience); ; i++ {
 		o := try(i)
 		if o.Outcome == OK || o.Outcome == Refused || time.Now().After(deadline) {
 			return o

@@ -99,7 +99,7 @@ type Log struct {
 	Partitions int    `default:"1" help:"Streams that grants are spread over, at least. They can be added while everything runs, and never removed: chancery partition add."`
 	Replicas   int    `default:"1" help:"Copies of every stream: 1, 3 or 5. The embedded server keeps 1."`
 
-	NATSURL        string `name:"nats-url" placeholder:"URL" help:"NATS servers to use instead of the embedded one, separated by commas."`
+	NATSURL        string `name:"nats-url" address:"" placeholder:"URL" help:"NATS servers to use instead of the embedded one, separated by commas."`
 	NATSCreds      string `name:"nats-creds" type:"path" placeholder:"FILE" help:"Credentials of a user of the account the log is in: a file with a JWT and its key, as nsc makes it, or with the seed of an nkey."`
 	NATSTLSCA      string `name:"nats-tls-ca" type:"path" placeholder:"FILE" help:"Certificates that sign the NATS servers'."`
 	NATSTLSCert    string `name:"nats-tls-cert" type:"path" placeholder:"FILE" help:"Client certificate for the NATS servers."`
@@ -135,7 +135,7 @@ type Metrics struct {
 
 // Tracing says where traces go.
 type Tracing struct {
-	OTLPEndpoint string  `name:"otlp-endpoint" placeholder:"URL" help:"OpenTelemetry collector that gets traces, by OTLP over HTTP, such as http://127.0.0.1:4318. Default: what OTEL_EXPORTER_OTLP_ENDPOINT says; without either, nothing is traced. Other OTEL_EXPORTER_OTLP_* variables, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count too."`
+	OTLPEndpoint string  `name:"otlp-endpoint" address:"" placeholder:"URL" help:"OpenTelemetry collector that gets traces, by OTLP over HTTP, such as http://127.0.0.1:4318. Default: what OTEL_EXPORTER_OTLP_ENDPOINT says; without either, nothing is traced. Other OTEL_EXPORTER_OTLP_* variables, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count too."`
 	TraceRatio   float64 `default:"1" help:"How many of the traces are recorded, from 0 to 1. The same in every process."`
 }
 

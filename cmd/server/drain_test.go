@@ -108,6 +108,8 @@ func TestDrainEndsStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() { _ = l.serve() }()
+	late := make(chan struct{})
+	l.late = func() { close(late) }
 	answer := ask(t, l.url())
 	<-h.begun
 	if err := l.drain(t.Context(), time.Millisecond); err != nil {
@@ -116,6 +118,7 @@ func TestDrainEndsStreams(t *testing.T) {
 	if got := <-answer; got != "ended" {
 		t.Errorf("the stream got %q", got)
 	}
+	<-late // or the test takes too long
 }
 
 func TestCloseRunsInReverse(t *testing.T) {

@@ -29,6 +29,8 @@ type listener struct {
 	cert *shownCertificate
 	// end cancels the contexts of all requests in progress.
 	end context.CancelFunc
+	// late has requests give up that the end of their contexts does not reach.
+	late func()
 	// leaving has every answer close its connection.
 	leaving *atomic.Bool
 }
@@ -46,6 +48,7 @@ func listen(ctx context.Context, address string, cert *shownCertificate, h http.
 	l := &listener{
 		net:     bound,
 		end:     end,
+		late:    func() {},
 		cert:    cert,
 		leaving: leaving,
 		http: &http.Server{
@@ -109,7 +112,10 @@ func (l *listener) linger(ctx context.Context, delay time.Duration) {
 // their contexts end, and when ctx ends their connections are cut.
 func (l *listener) drain(ctx context.Context, grace time.Duration) error {
 	defer l.end()
-	late := time.AfterFunc(grace, l.end)
+	late := time.AfterFunc(grace, func() {
+		l.end()
+		l.late()
+	})
 	defer late.Stop()
 	if err := l.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("drain %s: %w", l.net.Addr(), err), l.http.Close())

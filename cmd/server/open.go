@@ -83,6 +83,7 @@ func (s *Server) openAPI(ctx context.Context) error {
 		return err
 	}
 	s.public.http.RegisterOnShutdown(s.api.EndFeeds)
+	s.public.late = s.api.EndRequests
 	handler.Handler = s.api.Public()
 	s.health.handOver(s.api.Admin())
 	s.serve(s.public)
