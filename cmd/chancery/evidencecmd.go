@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -80,13 +82,49 @@ type auditCheckpointCmd struct {
 
 // checkpoints are the admin API's.
 type checkpoints struct {
-	Checkpoints []struct {
-		Stream string `json:"stream"`
-		Size   uint64 `json:"size"`
-		Note   string `json:"note"`
-	} `json:"checkpoints"`
+	Checkpoints []checkpointView `json:"checkpoints"`
 	// Heads are where the streams end.
 	Heads map[string]uint64 `json:"heads"`
+}
+
+type checkpointView struct {
+	Stream string `json:"stream"`
+	Size   uint64 `json:"size"`
+	Note   string `json:"note"`
+}
+
+// firstCheckpoint is how long a stream may be without one: it has just begun.
+const firstCheckpoint = 5 * time.Second
+
+// signed are the checkpoints of the streams that are asked for, all if none are. It
+// waits a moment for those that are to be signed yet.
+func (f adminFlags) signed(ctx context.Context, streams []string) (checkpoints, error) {
+	for late := time.Now().Add(firstCheckpoint); ; {
+		all, err := f.checkpoints(ctx)
+		if err != nil {
+			return all, err
+		}
+		if !all.unsigned(streams) || time.Now().After(late) {
+			return all.of(streams)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return all, ctx.Err()
+		}
+	}
+}
+
+// unsigned reports whether one of the streams, of all if none are named, has
+// messages and no checkpoint.
+func (c checkpoints) unsigned(streams []string) bool {
+	for stream, head := range c.Heads {
+		has := slices.ContainsFunc(c.Checkpoints, func(one checkpointView) bool { return one.Stream == stream })
+		if head > 0 && !has && (len(streams) == 0 || slices.Contains(streams, stream)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f adminFlags) checkpoints(ctx context.Context) (all checkpoints, err error) {
@@ -119,7 +157,7 @@ func (c checkpoints) of(streams []string) (checkpoints, error) {
 		}
 	}
 	if len(found.Checkpoints) != len(streams) || len(streams) == 0 {
-		return found, fmt.Errorf("there is no checkpoint yet of all of %q", streams)
+		return found, fmt.Errorf("not all that is asked for is signed: %s", cmp.Or(strings.Join(streams, ", "), "nothing is"))
 	}
 	return found, nil
 }
@@ -247,10 +285,7 @@ func (c *auditExportLogCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.checkpoints(ctx)
-	if err == nil {
-		all, err = all.of(c.Stream)
-	}
+	all, err := c.signed(ctx, c.Stream)
 	if err != nil {
 		return err
 	}

@@ -96,10 +96,7 @@ func readCheckpoints(paths []string, known note.Verifiers) (all []tree.Checkpoin
 // online reads the whole log from the authority. Of the authority nothing is
 // believed but what its key has signed.
 func (c *auditVerifyCmd) online(ctx context.Context, t terminal, want archive.Expected) ([]archive.Report, error) {
-	all, err := c.checkpoints(ctx)
-	if err == nil {
-		all, err = all.of(c.Stream)
-	}
+	all, err := c.signed(ctx, c.Stream)
 	if err != nil {
 		return nil, err
 	}
