@@ -14,7 +14,6 @@ import (
 // TestProjectorDies ends one projector, then the other, under replicas that
 // ask them.
 func TestProjectorDies(t *testing.T) {
-	t.Parallel()
 	c := apitest.NewCluster(t, 3)
 	client := register(t, c.Replicas[0], retryWindow(600))
 	stream := c.Replicas[0].Log.Realm().PartitionStream(0)
@@ -196,7 +195,6 @@ func (l *load) end(t *testing.T) {
 // TestLeaderKilledInMidLoad kills the server that leads the grants' stream
 // while clients refresh and redeem, and brings it back.
 func TestLeaderKilledInMidLoad(t *testing.T) {
-	t.Parallel()
 	c := apitest.NewCluster(t, 3)
 	client := register(t, c.Replicas[0], retryWindow(600))
 	stream := c.Replicas[0].Log.Realm().PartitionStream(0)

@@ -124,7 +124,7 @@ func TestGarbageIsReadNowhere(t *testing.T) {
 	t.Parallel()
 	node := embeddedtest.Single(t)
 	m := newReadModel(t, node)
-	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, Reader: m})
+	r := apitest.Start(t, node.Conn(), apitest.Options{Settings: patient, Reader: m, NoCheckpoints: true})
 	r.Seed(t)
 	tokens := r.Tokens(t, apitest.DemoWeb, "read offline_access")
 	refresh, code := tokens.Text("refresh_token"), r.Login(t, apitest.DemoWeb, "read offline_access")

@@ -24,6 +24,7 @@ import (
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/events/tree"
 	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/checkpoint"
 )
@@ -63,6 +64,8 @@ type Options struct {
 	KeyPolicy *keys.Policy
 	// KeyRing replaces the key-encryption keys.
 	KeyRing string
+	// NoCheckpoints looks at no stream, which takes reads and messages each second.
+	NoCheckpoints bool
 	// Logger is told what the replica logs. By default nobody is.
 	Logger *slog.Logger
 	// Telemetry counts and traces what the replica does. By default it counts, and
@@ -110,7 +113,10 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 		r.Local = startProjector(ctx, t, log, o)
 		reader = r.Local
 	}
-	keeper := keepCheckpoints(ctx, t, log, reader)
+	newest := func(string) (tree.Checkpoint, []byte) { return tree.Checkpoint{}, nil }
+	if !o.NoCheckpoints {
+		newest = keepCheckpoints(ctx, t, log, reader).Newest
+	}
 	settings := config.Default()
 	settings.Issuer = Issuer
 	public, admin := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
@@ -124,7 +130,7 @@ func Start(t testing.TB, nc *nats.Conn, o Options) *Replica {
 	r.Server, err = api.Open(ctx, api.Parts{
 		Settings: settings, Log: log, Reader: reader, Local: r.Local, KeyRing: keyRing(t, o.KeyRing), AdminKey: secret.New(AdminKey),
 		Passwords: o.Passwords, RequestTimeout: o.RequestTimeout, FeedGate: o.FeedGate, Clock: o.Clock, Logger: o.Logger,
-		Newest: keeper.Newest, Telemetry: o.Telemetry, AccessLog: o.AccessLog, KeyPolicy: o.KeyPolicy,
+		Newest: newest, Telemetry: o.Telemetry, AccessLog: o.AccessLog, KeyPolicy: o.KeyPolicy,
 	})
 	if err != nil {
 		t.Fatal(err)
