@@ -45,6 +45,6 @@ func Example() {
 		fmt.Printf("%d %s\n", answer.Code, answer.Header().Get("WWW-Authenticate"))
 	}
 	// Output:
-	// 401 Bearer
+	// 401 Bearer realm="chancery"
 	// 503
 }
