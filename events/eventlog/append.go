@@ -76,7 +76,7 @@ func (l *Log) Append(ctx context.Context, u Unit) (Receipt, error) {
 	ctx, cancelLimit := context.WithTimeout(ctx, settleLimit)
 	defer cancelLimit()
 	ctx, ended := l.observe(ctx, a)
-	seq, err := a.settle(ctx)
+	seq, err := a.st.committer.append(ctx, a)
 	ended(seq, err)
 	if err != nil {
 		err = l.withPermission(err, string(u.Event.Subject))

@@ -51,8 +51,10 @@ func (l *Log) AppendAll(ctx context.Context, units []Unit) []error {
 // appendBatch appends units of one stream and tells the error of each.
 func (l *Log) appendBatch(ctx context.Context, batch []*appending, tell func(*appending, error)) {
 	if len(batch) > 1 {
-		err := l.publishBatch(ctx, batch)
+		stored := l.observeBatch(ctx, batch)
+		first, err := l.publishBatch(ctx, batch)
 		if err == nil {
+			stored(first)
 			return // nil for each
 		}
 		if errorCode(err) == codeWrongLastSequence {
@@ -77,29 +79,28 @@ func (l *Log) appendBatch(ctx context.Context, batch []*appending, tell func(*ap
 	}
 }
 
-// publishBatch sends a batch once. Any error leaves the outcome open.
-func (l *Log) publishBatch(ctx context.Context, batch []*appending) error {
+// publishBatch sends a batch once, and returns where its first message is. A
+// refusal means that nothing is stored; any other error leaves the outcome open.
+func (l *Log) publishBatch(ctx context.Context, batch []*appending) (first uint64, err error) {
 	st := batch[0].st
 	if err := st.failure(); err != nil {
-		return err
+		return 0, err
 	}
 	var msgs []*nats.Msg
 	for _, a := range batch {
 		msgs = append(msgs, a.build()...)
 	}
 	known := st.high.Load()
-	stored := l.observeBatch(ctx, batch)
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	k, err := l.publish(ctx, msgs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if k.first <= known {
 		l.FailPartition(st.name, fmt.Errorf("sequence %d was acknowledged for a new event when %d was known to be stored", k.first, known))
-		return st.failure()
+		return 0, st.failure()
 	}
 	st.saw(k.last)
-	stored(k.first)
-	return nil
+	return k.first, nil
 }

@@ -162,7 +162,7 @@ func (l *Log) openPartition(ctx context.Context, p events.Partition, missing fun
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", c.Name, err)
 	}
-	l.opens(p, &stream{name: c.Name, js: s})
+	l.opens(p, newStream(l, c.Name, s))
 	return nil
 }
 

@@ -21,6 +21,14 @@ type stream struct {
 	// way: acks, reads and follows.
 	high   atomic.Uint64
 	failed atomic.Pointer[error]
+	// committer is how this replica appends to it.
+	committer committer
+}
+
+func newStream(l *Log, name string, js jetstream.Stream) *stream {
+	s := &stream{name: name, js: js}
+	s.committer.log, s.committer.st = l, s
+	return s
 }
 
 // saw notes that seq is stored.
