@@ -82,7 +82,7 @@ func (a *Authority) takeIntoUse(ctx context.Context) bool {
 			now = append(now, p)
 		}
 	}
-	if a.inUse.of.Store(&now); len(now) > len(in) {
+	if a.inUse.of.Store(&now); len(in) > 0 && len(now) > len(in) {
 		a.Logger.Info("grants are opened in more partitions", "partitions", len(now))
 	}
 	return len(now) == len(a.Feed.Added())

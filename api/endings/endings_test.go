@@ -173,7 +173,7 @@ func FuzzWritten(f *testing.F) {
 	f.Add("id", "text")
 	f.Fuzz(func(t *testing.T, id, text string) {
 		if strings.ContainsAny(id, "\r\n\x00") || id == "" {
-			t.Skip("no id")
+			return // no id
 		}
 		var b bytes.Buffer
 		if err := endings.WriteRetry(&b, time.Second); err != nil {

@@ -1,9 +1,11 @@
 package eventlog_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chancery-authority/chancery/events"
@@ -84,34 +86,90 @@ func TestAppendTogether(t *testing.T) {
 		})
 		t.Run("some lost", func(t *testing.T) { testSomeLost(t, e, direct) })
 		t.Run("racers on few grants", func(t *testing.T) { testRacersTogether(t, e, direct) })
-		for name, stored := range map[string]bool{"lost ack, stored": true, "lost ack, not stored": false} {
-			t.Run(name, func(t *testing.T) {
-				units := mixed(t, direct, crowd)
-				far, proxy := e.openProxied(t)
-				if stored {
-					proxy.StallReplies()
-				} else {
-					proxy.StallRequests()
-				}
-				type outcome struct {
-					seqs []uint64
-					errs []error
-				}
-				done := make(chan outcome, 1)
-				go func() {
-					seqs, errs := together(t, far, units)
-					done <- outcome{seqs, errs}
-				}()
-				eventually(t, "they are under way", func() bool {
-					return proxy.Holds() && (!stored || anyStored(t, direct, units))
-				})
-				proxy.Heal()
-				proxy.Drop()
-				got := <-done
-				checkWhere(t, direct, units, got.seqs, got.errs)
-			})
+		for name, stored := range map[string]bool{"stored": true, "not stored": false} {
+			t.Run("lost acks, "+name, func(t *testing.T) { testCrowdLosesAcks(t, e, direct, stored, together) })
+			t.Run("lost ack of a batch, "+name, func(t *testing.T) { testCrowdLosesAcks(t, e, direct, stored, grouped) })
 		}
+		t.Run("given up while it waits", func(t *testing.T) { testGivenUp(t, e, direct) })
 	})
+}
+
+// grouped appends all units as one batch.
+func grouped(t *testing.T, l *eventlog.Log, units []eventlog.Unit) (seqs []uint64, errs []error) {
+	t.Helper()
+	return l.AppendGrouped(within(t, patience), units)
+}
+
+// testCrowdLosesAcks loses what is answered, or what is asked, and the connection
+// with it. In the end every unit is stored once, where its receipt says.
+func testCrowdLosesAcks(t *testing.T, e env, direct *eventlog.Log, stored bool,
+	appendAll func(*testing.T, *eventlog.Log, []eventlog.Unit) ([]uint64, []error),
+) {
+	units := mixed(t, direct, crowd)
+	far, proxy := e.openProxied(t)
+	if stored {
+		proxy.StallReplies()
+	} else {
+		proxy.StallRequests()
+	}
+	var seqs []uint64
+	var errs []error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		seqs, errs = appendAll(t, far, units)
+	}()
+	eventually(t, "they are under way", func() bool {
+		return proxy.Holds() && (!stored || anyStored(t, direct, units))
+	})
+	proxy.Drop()
+	proxy.Heal()
+	<-done
+	checkWhere(t, direct, units, seqs, errs)
+}
+
+// testGivenUp has nothing get through, so that who comes late waits. Who gives up
+// then was not sent, and is told so; nobody waits behind too many.
+func testGivenUp(t *testing.T, e env, direct *eventlog.Log) {
+	far, proxy := e.openProxied(t)
+	proxy.StallRequests()
+	ctx, cancel := context.WithCancel(within(t, patience))
+	var alone, waiting sync.WaitGroup
+	for range eventlog.AtOnce {
+		alone.Go(func() { _, _ = far.Append(ctx, eventlog.Unit{Event: opened(newGrant())}) })
+	}
+	eventually(t, "the first to be on their way", proxy.Holds)
+	late := eventlog.Unit{Event: opened(newGrant())}
+	waits, stop := context.WithCancel(ctx)
+	var refused, given atomic.Int32
+	for i := range eventlog.MaxWaiting + 2*eventlog.AtOnce {
+		u := late
+		if i > 0 {
+			u = eventlog.Unit{Event: opened(newGrant())}
+		}
+		waiting.Go(func() {
+			switch _, err := far.Append(waits, u); {
+			case errors.Is(err, eventlog.ErrBusy):
+				refused.Add(1)
+			case errors.Is(err, context.Canceled) && !errors.Is(err, eventlog.ErrUnsettled):
+				given.Add(1)
+			}
+		})
+	}
+	eventually(t, "some to be refused", func() bool { return refused.Load() >= eventlog.AtOnce })
+	stop()
+	waiting.Wait()
+	if given.Load() < eventlog.MaxWaiting-eventlog.AtOnce {
+		t.Errorf("%d of those that waited know that nothing was sent", given.Load())
+	}
+	cancel()
+	alone.Wait()
+	proxy.Drop()
+	proxy.Heal()
+	mustAppend(t, far, eventlog.Unit{Event: opened(newGrant())}) // and the way is free again
+	if got := after(t, direct, late.Event.Subject, 0); len(got) > 0 {
+		t.Errorf("stored %v", ids(got))
+	}
 }
 
 func anyStored(t *testing.T, l *eventlog.Log, units []eventlog.Unit) bool {
