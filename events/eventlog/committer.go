@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -115,7 +116,7 @@ func (c *committer) giveUp(ctx context.Context, w *waiter) (uint64, error) {
 		if other == w {
 			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
 			c.mu.Unlock()
-			return 0, ctx.Err() // nothing was sent
+			return 0, fmt.Errorf("%w: it waited: %w", ErrUnsettled, ctx.Err()) // as for who was sent and hears nothing
 		}
 	}
 	c.mu.Unlock()
