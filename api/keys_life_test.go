@@ -33,32 +33,48 @@ func kidOf(t testing.TB, token string) string {
 	return header.Kid
 }
 
-// keyStates are the states of all keys, by their ids.
-func keyStates(t testing.TB, r *apitest.Replica) map[string]string {
+// A listedKey is what the admin API says of a key.
+type listedKey struct {
+	ID        string
+	State     string
+	ChangedAt time.Time `json:"changed_at"`
+}
+
+func listedKeys(t testing.TB, r *apitest.Replica) []listedKey {
 	t.Helper()
 	a := wantOK(t, apitest.Settled(t, func() apitest.Answer { return r.Admin(t, http.MethodGet, "/keys", nil) }))
-	var list struct{ Keys []struct{ ID, State string } }
+	var list struct{ Keys []listedKey }
 	if err := json.Unmarshal(a.Body, &list); err != nil {
 		t.Fatal(err)
 	}
+	return list.Keys
+}
+
+// keyStates are the states of all keys, by their ids.
+func keyStates(t testing.TB, r *apitest.Replica) map[string]string {
+	t.Helper()
 	states := map[string]string{}
-	for _, k := range list.Keys {
+	for _, k := range listedKeys(t, r) {
 		states[k.ID] = k.State
 	}
 	return states
 }
 
 // keyInUse is the one that makes tokens: the MAC key for the prefix mac-, or else one
-// that signs.
+// that signs. It is the last that became active: the one before it may not have
+// retired yet.
 func keyInUse(t testing.TB, r *apitest.Replica, prefix string) string {
 	t.Helper()
-	for id, state := range keyStates(t, r) {
-		if state == "active" && strings.HasPrefix(id, "mac-") == (prefix == "mac-") {
-			return id
+	var newest listedKey
+	for _, k := range listedKeys(t, r) {
+		if k.State == "active" && strings.HasPrefix(k.ID, "mac-") == (prefix == "mac-") && k.ChangedAt.After(newest.ChangedAt) {
+			newest = k
 		}
 	}
-	t.Fatal("no key is in use")
-	return ""
+	if newest.ID == "" {
+		t.Fatal("no key is in use")
+	}
+	return newest.ID
 }
 
 // A cachedJWKS is what a resource server keeps of the keys, for as long as it is
