@@ -44,7 +44,8 @@ func TestClockIsSteppedInMidRequest(t *testing.T) {
 	r := apitest.Start(t, node.Conn(), apitest.Options{Reader: reader, Clock: reader.now})
 	other.Seed(t)
 	waitKnown(t, r, apitest.DemoWeb)
-	code, fresh := r.Login(t, apitest.DemoWeb, "read offline_access"), r.Login(t, apitest.DemoWeb, "read offline_access")
+	// And so are the codes: what a replica wrote itself it does not read.
+	code, fresh := other.Login(t, apitest.DemoWeb, "read offline_access"), other.Login(t, apitest.DemoWeb, "read offline_access")
 	tokens := r.Exchange(t, apitest.DemoWeb, code)
 	if tokens.Status != http.StatusOK {
 		t.Fatalf("exchange: %d %s", tokens.Status, tokens.Body)

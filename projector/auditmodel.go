@@ -75,6 +75,7 @@ CREATE TABLE openings (
 func auditModel() model {
 	return model{
 		version: auditVersion,
+		linger:  100 * time.Millisecond,
 		suffix:  ".audit",
 		schema:  auditSchema,
 		tables:  []string{"audit", "ancestors", "openings"},

@@ -18,6 +18,7 @@ import (
 func partitionModel() model {
 	return model{
 		version: modelVersion,
+		linger:  10 * time.Millisecond, // a request that is faster finds the event in the log
 		schema:  partitionSchema,
 		tables:  []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
 		reads: map[string]string{

@@ -54,7 +54,7 @@ func (l *Local) openProjection(ctx context.Context, log *eventlog.Log, stream st
 
 func (p *projection) newWorker(n slot, s *store) *worker {
 	w := &worker{
-		log: p.log, stream: p.stream, logger: p.logger, gate: p.cfg.Gate, accept: p.cfg.Accept[p.stream], slot: n, changed: &p.changed,
+		log: p.log, stream: p.stream, logger: p.logger, gate: p.cfg.Gate, linger: p.model.linger, accept: p.cfg.Accept[p.stream], slot: n, changed: &p.changed,
 		folded: p.cfg.Folded, tracer: p.cfg.Tracer,
 		open: func(ctx context.Context) (*store, error) { return p.open(ctx, n) },
 	}

@@ -43,6 +43,9 @@ type model struct {
 	// version changes whenever a table or a fold does. A file of another version
 	// is built again.
 	version int
+	// linger is the least time between two transactions of a steady stream of
+	// events. One costs as much as folding some ten of them.
+	linger time.Duration
 	// suffix comes after the stream's name in that of the file.
 	suffix string
 	schema string

@@ -43,6 +43,7 @@ CREATE TABLE tiles (
 func treeModel() model {
 	return model{
 		version: treeVersion,
+		linger:  100 * time.Millisecond,
 		suffix:  ".tree",
 		schema:  treeSchema,
 		tables:  []string{"tiles"},

@@ -41,6 +41,7 @@ type worker struct {
 	stream string
 	logger *slog.Logger
 	gate   func(ctx context.Context, stream string) error
+	linger time.Duration
 	// open opens the store, again after a file turned out to be damaged.
 	open func(context.Context) (*store, error)
 
@@ -168,7 +169,7 @@ func (w *worker) runOnce(ctx context.Context) error {
 		cancel(nil)
 		watching.Wait()
 	}()
-	err = w.log.Follow(ctx, w.stream, eventlog.From{Seq: first}, func(batch []eventlog.Entry) error {
+	err = w.log.Follow(ctx, w.stream, eventlog.From{Seq: first, Linger: w.linger}, func(batch []eventlog.Entry) error {
 		return w.fold(ctx, batch)
 	})
 	if cause := context.Cause(ctx); cause != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
+	"github.com/chancery-authority/chancery/events/recent"
 	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -91,10 +92,13 @@ type Authority struct {
 	// lastOrigin is the hash of the address that a client last came from, by
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
-	refusals   *refusals
-	inUse      inUse
-	stop       context.CancelFunc
-	done       sync.WaitGroup
+	// written has the grants as this replica wrote them last. It saves work, and
+	// decides nothing that the log does not guard.
+	written  recent.Map[events.GrantID, fold.Grant]
+	refusals *refusals
+	inUse    inUse
+	stop     context.CancelFunc
+	done     sync.WaitGroup
 }
 
 // New returns an Authority on what cfg holds. Close it.
@@ -107,6 +111,7 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 		Config: cfg, records: &records{bucket: bucket},
 		devices: &devices{bucket: waiting, sealer: cfg.Devices, codes: cfg.UserCodes},
 	}
+	a.written.Size = maxWritten
 	a.refusals = newRefusals(a.refusalEvent, a.appendRefusal, cfg.Logger)
 	a.refusals.start(ctx)
 	a.takeIntoUse(ctx)
@@ -115,6 +120,10 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	a.done.Go(func() { a.followPartitions(ctx) })
 	return a, nil
 }
+
+// maxWritten is how many grants are remembered at least, of about 1 KB each: some
+// seconds of work, and the read model is behind by some milliseconds.
+const maxWritten = 4096
 
 // The buckets of what is known of people, and of devices that wait for one.
 const (
@@ -255,12 +264,13 @@ type folder[S any] interface {
 }
 
 // foldable keeps an event off the log that cannot follow the state it was
-// decided on: it would stop every projector. None should get this far.
-func foldable[S folder[S]](state S, seq uint64, e events.Event) error {
-	if _, err := state.Apply(events.Recorded{Event: e, Seq: seq + 1, Stored: e.Time}); err != nil {
-		return fmt.Errorf("check the event before it is appended: %w", err)
+// decided on: it would stop every projector. None should get this far. The state
+// that it gives has a sequence and times that are not yet the log's.
+func foldable[S folder[S]](state S, seq uint64, e events.Event) (next S, err error) {
+	if next, err = state.Apply(events.Recorded{Event: e, Seq: seq + 1, Stored: e.Time}); err != nil {
+		return next, fmt.Errorf("check the event before it is appended: %w", err)
 	}
-	return nil
+	return next, nil
 }
 
 // catchUp folds what the leader of the log has on a subject after seq.

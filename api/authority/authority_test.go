@@ -15,11 +15,11 @@ func TestNothingUnfoldableIsAppended(t *testing.T) {
 	e := events.Event{ID: "e", Subject: events.DefaultRealm.GrantSubject(id)}
 
 	e.Fact = events.RefreshTokenRotated{Issuance: events.Issuance{Generation: 2, MACKey: 1}}
-	if err := foldable(g, g.Seq, e); err != nil {
+	if _, err := foldable(g, g.Seq, e); err != nil {
 		t.Error(err)
 	}
 	e.Fact = events.RefreshTokenRotated{Issuance: events.Issuance{Generation: 2}}
-	if err := foldable(g, g.Seq, e); !errors.Is(err, fold.ErrPoison) {
+	if _, err := foldable(g, g.Seq, e); !errors.Is(err, fold.ErrPoison) {
 		t.Errorf("got %v, want ErrPoison", err)
 	}
 }

@@ -176,17 +176,20 @@ func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.Gra
 		return err
 	}
 	e := a.event(a.Log.Realm().GrantSubject(id), caller.meta(userActor(u.ID)), fact)
-	if err := foldable(fold.Grant{}, 0, e); err != nil {
+	opened, err := foldable(fold.Grant{}, 0, e)
+	if err != nil {
 		return err
 	}
 	a.seal(&e, u.OriginKey, caller)
-	_, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
+	receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e})
 	if errors.Is(err, eventlog.ErrConflict) {
 		return fmt.Errorf("open grant: id %s drawn twice: %w", id, err)
 	}
 	if err != nil {
 		return unavailable("append "+fact.Type(), err)
 	}
+	opened.Seq, opened.OpenedSeq = receipt.Seq, receipt.Seq
+	a.written.Put(id, opened)
 	return nil
 }
 

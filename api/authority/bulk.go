@@ -164,7 +164,7 @@ func (a *Authority) EndGrantsAsAdmin(ctx context.Context, ids []events.GrantID, 
 		unit := eventlog.Unit{
 			Event: a.event(a.Log.Realm().GrantSubject(id), caller.meta(adminActor), out.Fact), Expect: g.Seq, Marker: &marker,
 		}
-		if err := foldable(g, g.Seq, unit.Event); err != nil {
+		if _, err := foldable(g, g.Seq, unit.Event); err != nil {
 			return 0, err
 		}
 		units, marks = append(units, unit), append(marks, fold.Revocation{Grant: mark.Grant, Until: mark.Until})

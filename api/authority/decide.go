@@ -44,6 +44,12 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, e
 	if err := a.partition(ctx, d.id.Partition()); err != nil {
 		return nil, err
 	}
+	if g, ok := a.written.Get(d.id); ok {
+		if tokens, done, err := d.next(ctx, a, g); done || err != nil {
+			return tokens, err
+		}
+		a.written.Delete(d.id)
+	}
 	g, err := a.Reader.Grant(ctx, d.id)
 	if err != nil {
 		return nil, unavailable("read the grant", err)
@@ -80,6 +86,20 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, e
 		confirmed = true
 	}
 	return nil, unavailable("decide on the grant", errors.New("others keep writing to it"))
+}
+
+// next decides on what this replica itself wrote last, which saves the read, and
+// the log where the read model is not as far yet. It is done with an issuance that
+// nobody came before. All else is decided on what the log has: times in g are
+// of this replica's clock, and others may have written since.
+func (d grantDecision) next(ctx context.Context, a *Authority, g fold.Grant) (tokens *Tokens, done bool, err error) {
+	g = a.afterLosses(g)
+	out, u, err := d.ask(ctx, a, g)
+	if err != nil || out.Issuance == nil || out.Fact == nil || repeats(out) {
+		return nil, false, err
+	}
+	tokens, again, err := d.settle(ctx, a, g, u, out)
+	return tokens, !again, err
 }
 
 // repeats reports whether an outcome is an answer that was given before.
@@ -131,7 +151,8 @@ func (d grantDecision) settle(ctx context.Context, a *Authority, g fold.Grant, u
 func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, u fold.User, f events.Fact) (again bool, err error) {
 	meta := d.caller.meta(d.actor)
 	unit := eventlog.Unit{Event: a.event(a.Log.Realm().GrantSubject(d.id), meta, f), Expect: g.Seq}
-	if err := foldable(g, g.Seq, unit.Event); err != nil {
+	next, err := foldable(g, g.Seq, unit.Event)
+	if err != nil {
 		return false, err
 	}
 	if d.actor != adminActor && !sameOrigin(g, f) {
@@ -144,7 +165,7 @@ func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, u
 		marker := a.event(a.Log.Realm().RevokedSubject(d.id.Partition()), meta, mark)
 		unit.Marker = &marker
 	}
-	_, err = a.Log.Append(ctx, unit)
+	receipt, err := a.Log.Append(ctx, unit)
 	switch {
 	case errors.Is(err, eventlog.ErrConflict):
 		return true, nil
@@ -152,6 +173,10 @@ func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, u
 		return false, unavailable("append "+f.Type(), err)
 	case revoking:
 		a.Feed.Learn(d.id.Partition(), fold.Revocation{Grant: mark.Grant, Until: mark.Until})
+		a.written.Delete(d.id)
+	default:
+		next.Seq = receipt.Seq
+		a.written.Put(d.id, next)
 	}
 	return false, nil
 }

@@ -212,7 +212,7 @@ func (a *Authority) changeConsent(ctx context.Context, u fold.User, client strin
 			return nil
 		}
 		e := a.event(a.Log.Realm().ConsentSubject(u.ID, client), caller.meta(userActor(u.ID)), fact)
-		if err := foldable(given, given.Seq, e); err != nil {
+		if _, err := foldable(given, given.Seq, e); err != nil {
 			return err
 		}
 		a.seal(&e, u.OriginKey, caller)

@@ -34,7 +34,7 @@ func change[S folder[S]](
 		}
 		e := a.event(s, events.Meta{}, fact)
 		sign(&e, state)
-		if err := foldable(state, seq(state), e); err != nil {
+		if _, err := foldable(state, seq(state), e); err != nil {
 			return state, err
 		}
 		receipt, err := a.Log.Append(ctx, eventlog.Unit{Event: e, Expect: seq(state)})

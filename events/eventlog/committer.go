@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/chancery-authority/chancery/events"
+	"github.com/chancery-authority/chancery/events/recent"
 )
 
 // ErrBusy is returned for a unit that was not sent, because too many wait for
@@ -23,6 +26,8 @@ const (
 	minBatch = 24
 	// maxWaiting bounds the queue of a stream, in units: seconds of work.
 	maxWaiting = 8192
+	// maxWritten is how many subjects are remembered at least.
+	maxWritten = 16384
 )
 
 // A committer appends to one stream what many callers want appended. Who comes
@@ -41,8 +46,10 @@ type committer struct {
 	// says that a batch is.
 	alone   int
 	batched bool
-	// written has where subjects were last written to by this replica.
-	written written
+	// written has the last sequence of subjects that this replica has written to
+	// lately, so that what was decided on an older state does not make a whole batch
+	// fail. What is forgotten is found out by the server.
+	written recent.Map[events.Subject, uint64]
 }
 
 // A waiter is a caller that waits for its turn, or for its batch.
@@ -77,7 +84,7 @@ func cost(all []*waiter) (sum int) {
 // append is settle, by itself or among others.
 func (c *committer) append(ctx context.Context, a *appending) (uint64, error) {
 	c.mu.Lock()
-	if c.written.stale(a) {
+	if c.stale(a) {
 		c.mu.Unlock()
 		return a.settle(ctx) // the log says who was first
 	}
@@ -131,7 +138,7 @@ func (c *committer) settle(ctx context.Context, a *appending) (uint64, error) {
 	defer c.mu.Unlock()
 	c.alone -= a.cost()
 	if err == nil {
-		c.written.note(a, seq)
+		c.note(a, seq)
 	}
 	c.next() //nolint:contextcheck // the batch that may follow is others'
 	return seq, err
@@ -172,7 +179,7 @@ func (c *committer) take() []*waiter {
 			left = append(left, c.waiting[i:]...)
 			break
 		}
-		if c.written.stale(w.appending) {
+		if c.stale(w.appending) {
 			c.letGo(w)
 			continue
 		}
@@ -249,34 +256,25 @@ func (c *committer) stored(batch []*waiter, first uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range batch {
-		c.written.note(w.appending, first)
+		c.note(w.appending, first)
 		w.woken <- outcome{seq: first}
 		first += uint64(len(w.messages))
 	}
 }
 
-// maxWritten is how many subjects are remembered at least, and at most twice.
-const maxWritten = 16384
-
-// written has the last sequence of subjects that this replica has written to
-// lately, so that what was decided on an older state does not make a whole batch
-// fail. What is forgotten is found out by the server.
-type written struct{ young, old map[string]uint64 }
-
-func (w *written) note(a *appending, seq uint64) {
+// note remembers where the subject of a unit was written to. c.mu is held.
+func (c *committer) note(a *appending, seq uint64) {
 	if !a.guarded {
 		return
 	}
-	if w.young == nil || len(w.young) >= maxWritten {
-		w.young, w.old = make(map[string]uint64, maxWritten/4), w.young
-	}
-	subject := string(a.unit.Event.Subject)
-	w.young[subject] = max(w.young[subject], seq)
+	subject := a.unit.Event.Subject
+	last, _ := c.written.Get(subject)
+	c.written.Put(subject, max(last, seq))
 }
 
 // stale reports whether the subject has moved on from what a unit was decided on.
 // It may be by this same unit, sent before, so that is no conflict yet.
-func (w *written) stale(a *appending) bool {
-	subject := string(a.unit.Event.Subject)
-	return a.guarded && max(w.young[subject], w.old[subject]) > a.unit.Expect
+func (c *committer) stale(a *appending) bool {
+	last, _ := c.written.Get(a.unit.Event.Subject)
+	return a.guarded && last > a.unit.Expect
 }

@@ -34,6 +34,9 @@ const (
 	statusControl      = "100"
 )
 
+// errNudged is of who knows better than the consumer.
+var errNudged = fmt.Errorf("%w: what should have come has not", errInterrupted)
+
 // consumer is an ordered consumer: ephemeral, in memory, without acks, pushed
 // with flow control. Every delivery is numbered and every heartbeat says the
 // last number, so a lost message is noticed even if none follows it. The
@@ -47,6 +50,10 @@ type consumer struct {
 	closed  chan struct{}
 	// delivered is the number of the last delivery.
 	delivered uint64
+	// handed is when something was handed over last, and more that there was more
+	// than one batch takes.
+	handed time.Time
+	more   bool
 	// owed is where the server waits for a sign that what it has sent so far
 	// was dealt with.
 	owed string
@@ -129,19 +136,23 @@ func (c *consumer) close() {
 // fetch waits for a message, then takes what else has arrived, up to a number
 // of entries or the next point at which the server waits. Entries are good
 // also when an error comes with them.
-func (c *consumer) fetch(ctx context.Context, most int, nudge <-chan struct{}) (entries []Entry, err error) {
+func (c *consumer) fetch(ctx context.Context, most int, from From) (entries []Entry, err error) {
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
 	var m *nats.Msg
 	select {
 	case m = <-c.arrived:
-	case <-nudge:
-		return nil, fmt.Errorf("%w: what should have come has not", errInterrupted)
+	case <-from.Nudge:
+		return nil, errNudged
 	case <-quiet.C:
 		return nil, fmt.Errorf("%w: nothing heard for %v", errInterrupted, silence)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if err := c.linger(ctx, from); err != nil {
+		return nil, err
+	}
+	c.more = true
 	for m != nil {
 		if err := c.take(m, &entries); err != nil {
 			return entries, err
@@ -151,7 +162,26 @@ func (c *consumer) fetch(ctx context.Context, most int, nudge <-chan struct{}) (
 		}
 		m = c.poll()
 	}
+	c.more = false
 	return entries, nil
+}
+
+// linger waits until the last hand-over is as long ago as the reader likes.
+func (c *consumer) linger(ctx context.Context, from From) error {
+	left := from.Linger - time.Since(c.handed)
+	if c.more || left <= 0 {
+		return nil
+	}
+	gathered := time.NewTimer(left)
+	defer gathered.Stop()
+	select {
+	case <-gathered.C:
+		return nil
+	case <-from.Nudge:
+		return errNudged
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // poll is what has arrived already, or nil.

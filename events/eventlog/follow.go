@@ -34,6 +34,10 @@ type From struct {
 	Subjects []string
 	// Last ends a Replay before the head. 0 is the head.
 	Last uint64
+	// Linger is how long after a hand-over the next one comes at the earliest, so
+	// that a steady stream comes in fewer and larger batches. What comes after a
+	// quiet time is handed over at once, and who is behind does not wait.
+	Linger time.Duration
 	// Nudge, if not nil, is for who knows that something should have come: with
 	// each value the reader goes on with a new consumer. The server that had the
 	// old one may be gone, and by itself the reader notices no earlier than it
@@ -174,9 +178,13 @@ func (r *reader) consume(ctx context.Context) error {
 	defer c.close()
 	r.joined = r.last == 0
 	for {
-		entries, err := c.fetch(ctx, maxBatch, r.from.Nudge)
+		entries, err := c.fetch(ctx, maxBatch, r.from)
+		before := r.last
 		if err := r.deliver(ctx, entries); err != nil {
 			return err
+		}
+		if r.last > before {
+			c.handed = time.Now()
 		}
 		if err != nil {
 			return err

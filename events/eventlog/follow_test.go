@@ -301,3 +301,28 @@ func purgeTo(t *testing.T, nc *nats.Conn, first uint64) {
 		t.Fatal(err)
 	}
 }
+
+// TestFollowLingers holds back what comes soon after something else, and hands over
+// what comes first. A nudge is heard while it waits, and nothing is lost with it.
+func TestFollowLingers(t *testing.T) {
+	t.Parallel()
+	l := open(t, embeddedtest.Single(t).Conn(), eventlog.Config{})
+	stream := l.Realm().PartitionStream(0)
+	nudge := make(chan struct{})
+	f := follow(t, l, stream, eventlog.From{Seq: 1, Linger: time.Hour, Nudge: nudge})
+	at := follow(t, l, stream, eventlog.From{Seq: 1})
+	f.reaches(t, mustAppend(t, l, eventlog.Unit{Event: opened(newGrant())}))
+	var last uint64
+	for range 3 {
+		last = mustAppend(t, l, eventlog.Unit{Event: opened(newGrant())})
+	}
+	at.reaches(t, last)
+	if n := len(f.seen()); n != 1 {
+		t.Errorf("%d entries were handed over before their time", n-1)
+	}
+	for next := last - 2; next <= last; next++ {
+		nudge <- struct{}{} // after which the next one at least comes at once
+		f.reaches(t, next)
+	}
+	checkUnbroken(t, f.seen(), 1)
+}

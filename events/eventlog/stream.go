@@ -27,7 +27,7 @@ type stream struct {
 
 func newStream(l *Log, name string, js jetstream.Stream) *stream {
 	s := &stream{name: name, js: js}
-	s.committer.log, s.committer.st = l, s
+	s.committer.log, s.committer.st, s.committer.written.Size = l, s, maxWritten
 	return s
 }
 
