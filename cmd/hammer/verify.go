@@ -175,8 +175,8 @@ func (s *searcher) look(where string, text []byte) {
 
 func (s *searcher) message(stream string, e eventlog.Entry) {
 	text := []byte(e.Message.Subject + "\n")
-	for _, name := range sortedKeys(e.Message.Header) {
-		text = append(text, name+": "+e.Message.Header[name]+"\n"...)
+	for _, h := range e.Message.Header {
+		text = append(text, h[0]+": "+h[1]+"\n"...)
 	}
 	s.look(fmt.Sprintf("%s at %d", stream, e.Seq), append(text, e.Message.Data...))
 }
