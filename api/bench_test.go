@@ -230,7 +230,7 @@ func countEvents(b *testing.B, r *apitest.Replica, eventType string) (n int) {
 	b.Helper()
 	err := r.Log.Replay(b.Context(), r.Log.Realm().PartitionStream(0), eventlog.From{}, func(batch []eventlog.Entry) error {
 		for _, e := range batch {
-			if e.Message.Header["ce-type"] == eventType {
+			if e.Message.Header.Get("ce-type") == eventType {
 				n++
 			}
 		}

@@ -128,54 +128,60 @@ func Encode(e Event) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("encode %s: %w", e.Fact.Type(), err)
 	}
-	h := map[string]string{
-		headerSpecVersion: specVersion,
-		headerID:          e.ID,
-		headerType:        e.Fact.Type(),
-		headerSource:      e.Source,
-		headerTime:        e.Time.UTC().Format(timeLayout),
-		headerSubject:     e.Subject.ID(),
-		headerSchema:      schemaPrefix + e.Fact.Type(),
-	}
-	optional := [...][2]string{
-		{headerRequest, e.Meta.Request},
-		{headerTrace, e.Meta.Trace},
-		{headerActor, e.Meta.Actor},
-		{headerOrigin, e.Meta.Origin},
-	}
-	for _, kv := range optional {
-		if kv[1] != "" {
-			h[kv[0]] = kv[1]
-		}
-	}
-	for name, v := range h {
+	h := header(e)
+	for _, pair := range h {
 		// A header is one line, and is trimmed on its way.
-		if strings.ContainsAny(v, "\r\n\x00") || strings.Trim(v, " \t") != v {
-			return Message{}, fmt.Errorf("encode %s: %s does not fit in a header", e.Fact.Type(), name)
+		if v := pair[1]; strings.ContainsAny(v, "\r\n\x00") || strings.Trim(v, " \t") != v {
+			return Message{}, fmt.Errorf("encode %s: %s does not fit in a header", e.Fact.Type(), pair[0])
 		}
 	}
 	return Message{Subject: string(e.Subject), Header: h, Data: data}, nil
+}
+
+// header is the envelope of an event. Of who asked, what is not known is left out.
+func header(e Event) Header {
+	typ := e.Fact.Type()
+	h := Header{
+		{headerActor, e.Meta.Actor},
+		{headerSchema, schemaPrefix + typ},
+		{headerID, e.ID},
+		{headerOrigin, e.Meta.Origin},
+		{headerRequest, e.Meta.Request},
+		{headerSource, e.Source},
+		{headerSpecVersion, specVersion},
+		{headerSubject, e.Subject.ID()},
+		{headerTime, e.Time.UTC().Format(timeLayout)},
+		{headerTrace, e.Meta.Trace},
+		{headerType, typ},
+	}
+	return slices.DeleteFunc(h, func(pair [2]string) bool {
+		switch pair[0] {
+		case headerActor, headerOrigin, headerRequest, headerTrace:
+			return pair[1] == ""
+		}
+		return false
+	})
 }
 
 // Decode reads a message. The error is ErrUnknownType for a type or version
 // that is not known, and says what is wrong otherwise; it never holds data of
 // the message.
 func Decode(m Message) (Event, error) {
-	if v := m.Header[headerSpecVersion]; v != specVersion {
+	if v := m.Header.Get(headerSpecVersion); v != specVersion {
 		return Event{}, errors.New("decode event: not a CloudEvents 1.0 message")
 	}
-	typ := m.Header[headerType]
+	typ := m.Header.Get(headerType)
 	dec, ok := decoders[typ]
 	if !ok {
 		return Event{}, fmt.Errorf("decode event: %w: %.64q", ErrUnknownType, typ)
 	}
-	if m.Header[headerID] == "" {
+	if m.Header.Get(headerID) == "" {
 		return Event{}, fmt.Errorf("decode %s: no ce-id", typ)
 	}
-	if m.Header[headerSubject] != Subject(m.Subject).ID() {
+	if m.Header.Get(headerSubject) != Subject(m.Subject).ID() {
 		return Event{}, fmt.Errorf("decode %s: ce-subject is not the subject it is stored on", typ)
 	}
-	at, err := time.Parse(timeLayout, m.Header[headerTime])
+	at, err := time.Parse(timeLayout, m.Header.Get(headerTime))
 	if err != nil {
 		return Event{}, fmt.Errorf("decode %s: bad ce-time", typ)
 	}
@@ -184,16 +190,16 @@ func Decode(m Message) (Event, error) {
 		return Event{}, fmt.Errorf("decode %s: bad data: %w", typ, err)
 	}
 	return Event{
-		ID:      m.Header[headerID],
-		Source:  m.Header[headerSource],
+		ID:      m.Header.Get(headerID),
+		Source:  m.Header.Get(headerSource),
 		Time:    at,
 		Subject: Subject(m.Subject),
 		Fact:    fact,
 		Meta: Meta{
-			Request: m.Header[headerRequest],
-			Trace:   m.Header[headerTrace],
-			Actor:   m.Header[headerActor],
-			Origin:  m.Header[headerOrigin],
+			Request: m.Header.Get(headerRequest),
+			Trace:   m.Header.Get(headerTrace),
+			Actor:   m.Header.Get(headerActor),
+			Origin:  m.Header.Get(headerOrigin),
 		},
 	}, nil
 }
@@ -202,23 +208,16 @@ func Decode(m Message) (Event, error) {
 type Hash [sha256.Size]byte
 
 // Canonical is the form of a stored message that hashes are made of: its
-// sequence, subject, sorted ce-* headers and data, each with its length.
-// Headers of the transport (batch, expectation, message id) are left out,
-// because they come and go without changing what was said.
+// sequence, subject, headers and data, each with its length.
 func Canonical(seq uint64, m Message) []byte {
-	headers := make([][2]string, 0, len(m.Header))
-	for name, value := range m.Header {
-		if strings.HasPrefix(name, headerPrefix) {
-			headers = append(headers, [2]string{name, value})
-		}
-	}
-	slices.SortFunc(headers, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
-	return AppendCanonical(make([]byte, 0, 512+len(m.Data)), seq, m.Subject, headers, m.Data)
+	return AppendCanonical(make([]byte, 0, canonicalSize+len(m.Data)), seq, m.Subject, m.Header, m.Data)
 }
 
-// AppendCanonical appends the canonical form of a message whose own headers are
-// sorted by name already.
-func AppendCanonical(b []byte, seq uint64, subject string, headers [][2]string, data []byte) []byte {
+// canonicalSize is what a canonical form takes, but for large data.
+const canonicalSize = 1024
+
+// AppendCanonical appends the canonical form of a message.
+func AppendCanonical(b []byte, seq uint64, subject string, headers Header, data []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, seq)
 	b = appendField(b, subject)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(headers))) //nolint:gosec // a dozen headers
@@ -237,6 +236,9 @@ func appendField[T string | []byte](b []byte, s T) []byte {
 // Next chains the canonical form of the next message to h. The zero Hash
 // starts a chain.
 func (h Hash) Next(seq uint64, m Message) Hash {
-	leaf := sha256.Sum256(Canonical(seq, m))
-	return sha256.Sum256(append(h[:], leaf[:]...))
+	var room [canonicalSize]byte // not from the heap
+	var both [2 * sha256.Size]byte
+	leaf := sha256.Sum256(AppendCanonical(room[:0], seq, m.Subject, m.Header, m.Data))
+	copy(both[copy(both[:], h[:]):], leaf[:])
+	return sha256.Sum256(both[:])
 }

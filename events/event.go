@@ -51,6 +51,6 @@ type Recorded struct {
 // Message is the stored form of an event: subject, ce-* headers and JSON data.
 type Message struct {
 	Subject string
-	Header  map[string]string
+	Header  Header
 	Data    []byte
 }

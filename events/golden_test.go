@@ -324,8 +324,8 @@ func golden(t *testing.T, name string, e events.Event) events.Message {
 func render(m events.Message) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, m.Subject)
-	for _, name := range slices.Sorted(maps.Keys(m.Header)) {
-		fmt.Fprintf(&b, "%s: %s\n", name, m.Header[name])
+	for _, h := range m.Header {
+		fmt.Fprintf(&b, "%s: %s\n", h[0], h[1])
 	}
 	fmt.Fprintf(&b, "\n%s\n", m.Data)
 	return b.String()
@@ -337,13 +337,13 @@ func parse(s string) (events.Message, error) {
 	if !ok {
 		return events.Message{}, errors.New("no empty line before the data")
 	}
-	m := events.Message{Subject: lines[0], Header: map[string]string{}, Data: []byte(data)}
+	m := events.Message{Subject: lines[0], Data: []byte(data)}
 	for _, line := range lines[1:] {
 		name, v, ok := strings.Cut(line, ": ")
 		if !ok {
 			return events.Message{}, fmt.Errorf("no header: %q", line)
 		}
-		m.Header[name] = v
+		m.Header = append(m.Header, [2]string{name, v})
 	}
 	return m, nil
 }

@@ -69,7 +69,7 @@ func (w *worker) traceFold(ctx context.Context, batch []eventlog.Entry) trace.Sp
 
 // traceOf is the span that an event was appended in, invalid if there is none.
 func traceOf(ctx context.Context, e eventlog.Entry) trace.SpanContext {
-	text := e.Message.Header[headerTrace]
+	text := e.Message.Header.Get(headerTrace)
 	if text == "" {
 		return trace.SpanContext{}
 	}

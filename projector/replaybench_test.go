@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,7 +114,8 @@ func BenchmarkVerify(b *testing.B) {
 // BenchmarkReplay replays an archive into rows, and hashes them.
 func BenchmarkReplay(b *testing.B) {
 	dir, _, n := sealedMix(b)
-	peak := watchHeap(b)
+	peak, used := watchHeap(b), cpuTime(b)
+	b.ReportAllocs()
 	for b.Loop() {
 		source := func(each func([]eventlog.Entry) error) error {
 			return dir.Read(b.Context(), "MAIN_EVENTS_0", 1, n, each)
@@ -123,8 +125,54 @@ func BenchmarkReplay(b *testing.B) {
 			b.Fatal(r, err)
 		}
 	}
-	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	reportEvents(b, n, used)
 	b.ReportMetric(peak(), "peak-MiB")
+}
+
+// BenchmarkReplayStates does what a replay does but for the rows: it reads an
+// archive, decodes, chains the hash and folds in memory.
+func BenchmarkReplayStates(b *testing.B) {
+	dir, _, n := sealedMix(b)
+	used := cpuTime(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		s := openTest(b, b.TempDir())
+		f, err := s.folding(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = dir.Read(b.Context(), "MAIN_EVENTS_0", 1, n, func(batch []eventlog.Entry) error {
+			for _, e := range batch {
+				e.Decode()
+				if poison, err := f.add(b.Context(), e); poison != nil || err != nil {
+					return errors.Join(poison, err)
+				}
+			}
+			return nil
+		})
+		if err != nil || f.reached.seq != n {
+			b.Fatal(f.reached.seq, err)
+		}
+	}
+	reportEvents(b, n, used)
+}
+
+// reportEvents reports n events in each loop. Used is the CPU time before them.
+func reportEvents(b *testing.B, n uint64, used time.Duration) {
+	b.Helper()
+	events := float64(n) * float64(b.N)
+	b.ReportMetric(events/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64((cpuTime(b)-used).Nanoseconds())/1000/events, "cpu-µs/event")
+}
+
+// cpuTime is what the process has used so far.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // watchHeap gives the most that the process held while it was watched, in MiB.

@@ -245,9 +245,14 @@ func TestRefusalsChangeNothing(t *testing.T) {
 }
 
 func TestPoisonStopsBehindWhatCouldBeFolded(t *testing.T) {
-	undecodable := func(e *eventlog.Entry) { e.Message.Header["ce-type"] = "grant.burnt.v1" }
+	of := func(e *eventlog.Entry, typ string) {
+		wire := e.Message.Header.Wire()
+		wire["ce-type"] = []string{typ}
+		e.Message.Header = events.OwnHeader(wire)
+	}
+	undecodable := func(e *eventlog.Entry) { of(e, "grant.burnt.v1") }
 	unfoldable := func(e *eventlog.Entry) {
-		e.Message.Header["ce-type"] = "client.enabled.v1"
+		of(e, "client.enabled.v1")
 		e.Message.Data = []byte("{}")
 	}
 	for name, spoil := range map[string]func(*eventlog.Entry){"undecodable": undecodable, "unfoldable": unfoldable} {

@@ -4,13 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/chancery-authority/chancery/events"
 )
@@ -123,18 +120,9 @@ func (c claim) isZero() bool {
 // Sign makes the access token (RFC 9068 §2). The error says which claim no token
 // may have or lack, or that signing failed.
 func Sign(k SigningKey, c Claims) (string, error) {
-	if err := c.check(); err != nil {
+	payload, err := c.encode()
+	if err != nil {
 		return "", fmt.Errorf("signing an access token: %w", err)
-	}
-	payload := jwt.MapClaims{}
-	maps.Copy(payload, c.Extra)
-	for _, cl := range c.table() {
-		if _, ok := payload[cl.name]; ok {
-			return "", fmt.Errorf("signing an access token: %s is no extra claim", cl.name)
-		}
-		if cl.need != optional || !cl.isZero() {
-			payload[cl.name] = cl.field
-		}
 	}
 	text, err := k.sign("at+jwt", payload)
 	if err != nil {
@@ -143,23 +131,38 @@ func Sign(k SigningKey, c Claims) (string, error) {
 	return text, nil
 }
 
-// sign makes a JWT. Its typ keeps one kind of token from passing for another
-// (RFC 8725 §3.11).
-func (k SigningKey) sign(typ string, payload jwt.MapClaims) (string, error) {
-	method := k.public.Alg.method()
-	if method == nil {
-		return "", errors.New("no key")
+// payloadSize is what most payloads take, so that they are made in one piece.
+const payloadSize = 768
+
+// encode makes the payload.
+func (c *Claims) encode() (payload []byte, err error) {
+	table := c.table()
+	if err := c.check(table); err != nil {
+		return nil, err
 	}
-	token := jwt.NewWithClaims(method, payload)
-	token.Header["typ"], token.Header["kid"] = typ, k.public.ID
-	text, err := token.SignedString(k.private)
-	if err != nil {
-		return "", err
+	payload = append(make([]byte, 0, payloadSize), '{')
+	for _, cl := range table {
+		if _, ok := c.Extra[cl.name]; ok {
+			return nil, fmt.Errorf("%s is no extra claim", cl.name)
+		}
+		if cl.need == optional && cl.isZero() {
+			continue
+		}
+		payload = append(append(append(payload, '"'), cl.name...), `":`...)
+		if payload, err = appendJSON(payload, cl.field); err != nil {
+			return nil, fmt.Errorf("claim %s: %w", cl.name, err)
+		}
+		payload = append(payload, ',')
 	}
-	if len(text) > MaxSize {
-		return "", fmt.Errorf("over %d bytes", MaxSize)
+	if len(c.Extra) > 0 {
+		extra, err := json.Marshal(c.Extra)
+		if err != nil {
+			return nil, fmt.Errorf("extra claims: %w", err)
+		}
+		return append(payload, extra[1:]...), nil
 	}
-	return text, nil
+	payload[len(payload)-1] = '}' // for the last comma: some claims are required
+	return payload, nil
 }
 
 // parseClaims reads the payload of a token whose signature is right.
@@ -169,7 +172,8 @@ func parseClaims(payload []byte) (Claims, error) {
 	if err != nil {
 		return Claims{}, invalid("claims: " + err.Error())
 	}
-	for _, cl := range c.table() {
+	table := c.table()
+	for _, cl := range table {
 		if _, ok := m[cl.name]; !ok && cl.need == present {
 			return Claims{}, invalid("claims: no " + cl.name)
 		}
@@ -181,7 +185,7 @@ func parseClaims(payload []byte) (Claims, error) {
 	if c.Extra, err = m.rest(); err != nil {
 		return Claims{}, invalid("claims: " + err.Error())
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(table); err != nil {
 		return Claims{}, invalid("claims: " + err.Error())
 	}
 	return c, nil
@@ -203,9 +207,9 @@ func (m object) rest() (map[string]any, error) {
 	return rest, nil
 }
 
-// check is what holds for every token, whatever the time.
-func (c Claims) check() error {
-	for _, cl := range c.table() {
+// check is what holds for every token, whatever the time. The table is that of c.
+func (c *Claims) check(table []claim) error {
+	for _, cl := range table {
 		if cl.need == required && cl.isZero() {
 			return errors.New("no " + cl.name)
 		}

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/chancery-authority/chancery/events"
 )
 
@@ -39,7 +37,7 @@ func SignIDToken(k SigningKey, c IDClaims) (string, error) {
 	if c.Issuer == "" || c.Subject == "" || c.ClientID == "" || c.AccessToken == "" {
 		return "", errors.New("signing an ID token: iss, sub, aud or its access token is missing")
 	}
-	payload := jwt.MapClaims{
+	payload := map[string]any{
 		"iss": c.Issuer, "sub": c.Subject, "aud": c.ClientID, "exp": c.Expires, "iat": c.IssuedAt,
 		"auth_time": c.AuthTime, "at_hash": k.public.Alg.halfHash(c.AccessToken),
 	}
@@ -55,7 +53,7 @@ func SignIDToken(k SigningKey, c IDClaims) (string, error) {
 	if !c.Session.IsZero() {
 		payload["sid"] = c.Session
 	}
-	text, err := k.sign(idTokenType, payload)
+	text, err := k.signObject(idTokenType, payload)
 	if err != nil {
 		return "", fmt.Errorf("signing an ID token: %w", err)
 	}

@@ -25,8 +25,19 @@ func parseObject(data []byte) (object, error) {
 	if s.skipSpace() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
-	return s.object(maxDepth)
+	m := make(object, min(len(data)/memberSize, maxRoom))
+	if err := s.object(m, maxDepth); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
+
+// An object gets room for as many members as a text of its size has by what ours
+// have, but for a stranger's text not much.
+const (
+	memberSize = 24
+	maxRoom    = 32
+)
 
 // A scanner walks over data that is valid JSON.
 type scanner struct {
@@ -46,30 +57,29 @@ func (s *scanner) skipSpace() byte {
 	}
 }
 
-// object reads the object that begins here.
-func (s *scanner) object(depth int) (object, error) {
-	m := object{}
+// object reads the object that begins here into m.
+func (s *scanner) object(m object, depth int) error {
 	s.pos++
 	for s.skipSpace() != '}' {
 		name, err := s.name()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if _, ok := m[name]; ok {
-			return nil, errors.New("duplicate JSON member")
+			return errors.New("duplicate JSON member")
 		}
 		s.skipSpace()
 		s.pos++ // the colon
 		s.skipSpace()
 		from := s.pos
 		if err := s.value(depth - 1); err != nil {
-			return nil, err
+			return err
 		}
 		m[name] = s.data[from:s.pos]
 		s.skipComma()
 	}
 	s.pos++
-	return m, nil
+	return nil
 }
 
 // value moves past the value that begins here.
@@ -79,8 +89,7 @@ func (s *scanner) value(depth int) error {
 	}
 	switch s.data[s.pos] {
 	case '{':
-		_, err := s.object(depth)
-		return err
+		return s.object(object{}, depth)
 	case '[':
 		s.pos++
 		for s.skipSpace() != ']' {
@@ -148,6 +157,9 @@ func (m object) get(name string, into any) error {
 	}
 	if string(raw) == "null" {
 		return fmt.Errorf("member %s is null", name)
+	}
+	if plain(raw, into) {
+		return nil
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		return fmt.Errorf("member %s has the wrong type", name)

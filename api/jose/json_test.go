@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/chancery-authority/chancery/events"
 )
 
 func TestParseObject(t *testing.T) {
@@ -52,4 +54,46 @@ func FuzzObject(f *testing.F) {
 			t.Fatalf("got %s, the standard library %s, %v", got, want, err)
 		}
 	})
+}
+
+// FuzzPlain compares what is written and read here with the standard library.
+func FuzzPlain(f *testing.F) {
+	for _, value := range []string{
+		`"read write"`, `"a\u003cb"`, `"\ud800"`, `""`, `" "`, `"02000000000000000000000000000001"`, `"0A"`,
+		`0`, `-0`, `12`, `1e2`, `1.0`, `-1`, `9223372036854775808`, `18446744073709551615`, `18446744073709551616`,
+		`[]`, ` [ "a" , "b\"" ] `, `["a",1]`, `["a",null]`, `[["a"]]`, `{}`, `true`, `"<&>"`, "\"\u2028\x7f\u00e9\"",
+	} {
+		f.Add([]byte(value))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		m, err := parseObject(append(append([]byte(`{"x":`), value...), '}'))
+		if err != nil || len(m) != 1 || string(m["x"]) == "null" {
+			return
+		}
+		comparePlain[string](t, m)
+		comparePlain[int64](t, m)
+		comparePlain[uint64](t, m)
+		comparePlain[[]string](t, m)
+		comparePlain[Scope](t, m)
+		comparePlain[events.GrantID](t, m)
+		comparePlain[events.Partition](t, m)
+	})
+}
+
+// comparePlain reads a member as a type, and writes it again.
+func comparePlain[T any](t *testing.T, m object) {
+	t.Helper()
+	var got, want T
+	wrong := json.Unmarshal(m["x"], &want)
+	if err := m.get("x", &got); (err == nil) != (wrong == nil) || err == nil && !reflect.DeepEqual(got, want) {
+		t.Fatalf("%s: got %#v, %v, the standard library %#v, %v", m["x"], got, err, want, wrong)
+	}
+	if wrong != nil {
+		return
+	}
+	written, err := appendJSON(nil, &got)
+	library, _ := json.Marshal(want)
+	if err != nil || string(written) != string(library) {
+		t.Fatalf("%#v: wrote %s, %v, the standard library %s", got, written, err, library)
+	}
 }

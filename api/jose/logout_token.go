@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/chancery-authority/chancery/events"
 )
 
@@ -34,7 +32,7 @@ func SignLogoutToken(k SigningKey, c LogoutClaims) (string, error) {
 	if slices.Contains([]string{c.Issuer, c.Subject, c.ClientID, c.JTI}, "") || c.Session.IsZero() || c.Expires <= c.IssuedAt {
 		return "", errors.New("signing a logout token: a claim is missing")
 	}
-	text, err := k.sign("logout+jwt", jwt.MapClaims{
+	text, err := k.signObject("logout+jwt", map[string]any{
 		"iss": c.Issuer, "sub": c.Subject, "aud": c.ClientID, "iat": c.IssuedAt, "exp": c.Expires, "jti": c.JTI,
 		"sid": c.Session, "events": map[string]any{logoutEvent: map[string]any{}},
 	})

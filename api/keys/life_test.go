@@ -296,8 +296,8 @@ func (r realm) everything() []byte {
 	err := r.log.Replay(r.Context(), r.log.Realm().RegistryStream(), eventlog.From{}, func(batch []eventlog.Entry) error {
 		for _, e := range batch {
 			all = append(all, e.Message.Data...)
-			for _, v := range e.Message.Header {
-				all = append(all, v...)
+			for _, h := range e.Message.Header {
+				all = append(all, h[1]...)
 			}
 		}
 		return nil

@@ -79,18 +79,27 @@ func (f adminFlags) transport() (http.RoundTripper, error) {
 	if f.AdminCA == "" {
 		return http.DefaultTransport, nil
 	}
-	text, err := os.ReadFile(f.AdminCA)
+	roots, err := certificates("admin-ca", f.AdminCA)
 	if err != nil {
-		return nil, fmt.Errorf("admin-ca: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("admin-ca: %s has no certificate", f.AdminCA)
+		return nil, err
 	}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}, nil
+}
+
+// certificates are those of a file, which a flag names.
+func certificates(flag, file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: %s has no certificate", flag, file)
+	}
+	return roots, nil
 }
 
 // noRedirect keeps the key from going anywhere else.

@@ -46,8 +46,13 @@ type cli struct {
 	Login  loginCmd  `cmd:"" group:"person" help:"Sign in at an authority by a device code, or show who is signed in."`
 	Logout logoutCmd `cmd:"" group:"person" help:"Sign out again: revoke the tokens and delete them."`
 
+	Bench        benchCmd        `cmd:"" group:"run" help:"Measure an authority, one of its own or a running one, and check every answer."`
+	BenchProcess benchProcessCmd `cmd:"" hidden:"" help:"A process of chancery bench."`
+
 	Hammer        hammerCmd        `cmd:"" group:"run" help:"Break an authority of processes while it is used, and check that it keeps its promises."`
 	HammerProcess hammerProcessCmd `cmd:"" hidden:"" help:"A process of chancery hammer."`
+
+	Grow growCmd `cmd:"" hidden:"" help:"Make the store of an authority with many live grants."`
 
 	VersionCmd versionCmd `cmd:"" name:"version" group:"administer" help:"Print the version."`
 }
@@ -66,7 +71,7 @@ func newParser(c *cli, set *settings, stdout, stderr io.Writer, exit func(int)) 
 		kong.Exit(exit),
 		kong.Bind(set),
 		kong.Resolvers(set),
-		kong.Vars{"version": version(), "faults": strings.Join(hammer.AllFaults(), ", ")},
+		kong.Vars{"version": version(), "faults": strings.Join(hammer.AllFaults(), ", "), "operations": operations()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 100}),
 		kong.ExplicitGroups(groups()),
 	)

@@ -256,7 +256,7 @@ func TestSecretsAreFound(t *testing.T) {
 		}
 	}
 	s := newSearcher(nil)
-	s.message("MAIN_EVENTS_0", eventlog.Entry{Seq: 7, Message: events.Message{Header: map[string]string{"ce-x": token}}})
+	s.message("MAIN_EVENTS_0", eventlog.Entry{Seq: 7, Message: events.Message{Header: events.Header{{"ce-x", token}}}})
 	if !has(s.found, SecretExposed) {
 		t.Error("a token in a header is not found")
 	}

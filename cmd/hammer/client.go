@@ -168,7 +168,7 @@ func (b *balancer) admin(ctx context.Context, path string, in any) (out map[stri
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+b.cluster.secrets.adminKey)
+	r.Header.Set("Authorization", "Bearer "+b.cluster.secrets.AdminKey)
 	got, err := b.http.Do(r)
 	if err != nil {
 		return nil, err

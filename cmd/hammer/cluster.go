@@ -1,7 +1,6 @@
 package hammer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/chancery-authority/chancery/cmd/process"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/netfault"
 	"github.com/chancery-authority/chancery/events/eventlog"
@@ -24,16 +24,13 @@ const (
 	lowestPort = 10_000
 	// issuer is that of all replicas; nothing listens there.
 	issuer = "http://127.0.0.1:8080"
-	// readyTimeout is how long a process may take until it is ready, also where
-	// many others want the same processors.
-	readyTimeout = 90 * time.Second
 	// restartPause is how long a supervisor waits before it starts a process again.
 	restartPause = 500 * time.Millisecond
 )
 
 // A Node is a NATS server.
 type Node struct {
-	*Process
+	*process.Process
 	// store is its directory.
 	store                 string
 	clientPort, routePort int
@@ -43,7 +40,7 @@ type Node struct {
 
 // A Service is an API replica or a projector.
 type Service struct {
-	*Process
+	*process.Process
 	// Public is where an API replica answers, and Admin where the process says
 	// whether it is ready.
 	Public, Admin string
@@ -62,7 +59,7 @@ type Cluster struct {
 	Projectors []*Service
 
 	cfg     Config
-	secrets secrets
+	secrets process.Secrets
 	http    *http.Client
 	proxies []*netfault.Proxy
 	// nc and log are ours, past all proxies.
@@ -77,7 +74,7 @@ func (c *Cluster) services() []*Service {
 }
 
 // processes are all, in the order in which they are started.
-func (c *Cluster) processes() (all []*Process) {
+func (c *Cluster) processes() (all []*process.Process) {
 	for _, n := range c.Nodes {
 		all = append(all, n.Process)
 	}
@@ -111,14 +108,14 @@ func (c *Cluster) connect(ctx context.Context) error {
 	for _, n := range c.Nodes {
 		urls = append(urls, "nats://"+netfault.Loopback(n.clientPort))
 	}
-	err := eventually(ctx, "the NATS servers to be reached", func(context.Context) (err error) {
-		c.nc, err = eventlog.Connect(eventlog.ConnectConfig{URL: strings.Join(urls, ","), Name: "hammer", Creds: c.secrets.logCreds})
+	err := process.Eventually(ctx, "the NATS servers to be reached", func(context.Context) (err error) {
+		c.nc, err = eventlog.Connect(eventlog.ConnectConfig{URL: strings.Join(urls, ","), Name: "hammer", Creds: c.secrets.LogCreds})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return eventually(ctx, "the log to be opened", func(ctx context.Context) (err error) {
+	return process.Eventually(ctx, "the log to be opened", func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 		defer cancel()
 		c.log, err = eventlog.Open(ctx, c.nc, eventlog.Config{Realm: events.DefaultRealm, Partitions: 1, Replicas: nodes})
@@ -161,7 +158,7 @@ func (c *Cluster) Ready(ctx context.Context, s *Service) error {
 // WaitReady waits until all API replicas and projectors are ready, and the NATS
 // servers agree.
 func (c *Cluster) WaitReady(ctx context.Context) error {
-	if err := eventually(ctx, "all processes to be ready", func(ctx context.Context) error {
+	if err := process.Eventually(ctx, "all processes to be ready", func(ctx context.Context) error {
 		if err := c.revive(ctx); err != nil {
 			return err
 		}
@@ -199,7 +196,7 @@ func (c *Cluster) stream() string { return events.DefaultRealm.PartitionStream(0
 // waitCurrent waits until every stream has a leader, and copies on all servers
 // that follow it.
 func (c *Cluster) waitCurrent(ctx context.Context) error {
-	return eventually(ctx, "the copies of all streams to be current", func(ctx context.Context) error {
+	return process.Eventually(ctx, "the copies of all streams to be current", func(ctx context.Context) error {
 		for _, stream := range c.log.Streams() {
 			info, err := c.info(ctx, stream)
 			if err != nil {
@@ -234,7 +231,7 @@ func (c *Cluster) info(ctx context.Context, stream string) (*jetstream.StreamInf
 
 // Leader is the number of the server that leads the stream that faults aim at.
 func (c *Cluster) Leader(ctx context.Context) (leader int, err error) {
-	err = eventually(ctx, "a leader", func(ctx context.Context) error {
+	err = process.Eventually(ctx, "a leader", func(ctx context.Context) error {
 		info, err := c.info(ctx, c.stream())
 		if err != nil {
 			return err
@@ -250,28 +247,4 @@ func (c *Cluster) Leader(ctx context.Context) (leader int, err error) {
 		return errors.New("nobody leads")
 	})
 	return leader, err
-}
-
-// eventually tries until it succeeds, for as long as a process may take. The
-// error of the last try says why not.
-func eventually(ctx context.Context, what string, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var last error
-	for {
-		err := try(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waited for %s in vain: %w", what, cmp.Or(last, ctx.Err()))
-		}
-	}
 }

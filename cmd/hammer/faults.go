@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chancery-authority/chancery/cmd/process"
 	"github.com/chancery-authority/chancery/events/embedded/netfault"
 )
 
@@ -156,7 +157,7 @@ func (c *Cluster) inflict(ctx context.Context, p planned) (target string, err er
 }
 
 // killed kills processes at once, and starts them again after a while.
-func (c *Cluster) killed(ctx context.Context, length time.Duration, all ...*Process) error {
+func (c *Cluster) killed(ctx context.Context, length time.Duration, all ...*process.Process) error {
 	for _, p := range all {
 		if err := p.Kill(); err != nil {
 			return err
@@ -166,7 +167,7 @@ func (c *Cluster) killed(ctx context.Context, length time.Duration, all ...*Proc
 	return start(ctx, all...)
 }
 
-func start(ctx context.Context, all ...*Process) error {
+func start(ctx context.Context, all ...*process.Process) error {
 	for _, p := range all {
 		if err := p.Start(ctx); err != nil {
 			return err
@@ -175,7 +176,7 @@ func start(ctx context.Context, all ...*Process) error {
 	return nil
 }
 
-func (c *Cluster) stopped(ctx context.Context, length time.Duration, p *Process) error {
+func (c *Cluster) stopped(ctx context.Context, length time.Duration, p *process.Process) error {
 	if err := p.Stop(); err != nil {
 		return err
 	}
@@ -183,7 +184,7 @@ func (c *Cluster) stopped(ctx context.Context, length time.Duration, p *Process)
 	return p.Start(ctx)
 }
 
-func paused(ctx context.Context, length time.Duration, p *Process) error {
+func paused(ctx context.Context, length time.Duration, p *process.Process) error {
 	if err := p.Pause(); err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func paused(ctx context.Context, length time.Duration, p *Process) error {
 
 // pulsed lets a process run a quarter of the time. It slows its disk down, and
 // everything else of it: a disk alone cannot be slowed down without root.
-func pulsed(ctx context.Context, length time.Duration, p *Process) error {
+func pulsed(ctx context.Context, length time.Duration, p *process.Process) error {
 	for end := time.Now().Add(length); time.Now().Before(end) && ctx.Err() == nil; {
 		if err := paused(ctx, pausePulse, p); err != nil {
 			return err

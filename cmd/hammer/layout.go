@@ -10,13 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chancery-authority/chancery/cmd/process"
 	"github.com/chancery-authority/chancery/events/embedded/netfault"
 )
 
 // newCluster lays out a cluster. Nothing is started yet.
 func newCluster(ctx context.Context, cfg Config) (c *Cluster, err error) {
 	c = &Cluster{cfg: cfg, http: &http.Client{Timeout: time.Second}}
-	if c.secrets, err = makeSecrets(cfg.Dir); err != nil {
+	if c.secrets, err = process.MakeSecrets(cfg.Dir); err != nil {
 		return nil, err
 	}
 	ports, err := netfault.FreePorts(ctx, lowestPort, 2*nodes+2*cfg.APIs+cfg.Projectors)
@@ -50,14 +51,14 @@ func newCluster(ctx context.Context, cfg Config) (c *Cluster, err error) {
 			return c, err
 		}
 		s.data = filepath.Join(cfg.Dir, s.Name)
-		s.argv = append(s.argv, "--data", s.data, "--checkpoint-key-file", c.secrets.checkpointKeyFile)
+		s.Argv = append(s.Argv, "--data", s.data, "--checkpoint-key-file", c.secrets.CheckpointKeyFile)
 		c.Projectors = append(c.Projectors, s)
 	}
 	return c, nil
 }
 
-func (c *Cluster) process(name string, argv ...string) *Process {
-	return &Process{Name: name, Log: filepath.Join(c.cfg.Dir, name+".log"), argv: argv}
+func (c *Cluster) process(name string, argv ...string) *process.Process {
+	return &process.Process{Name: name, Log: filepath.Join(c.cfg.Dir, name+".log"), Argv: argv}
 }
 
 func (c *Cluster) natsCommand(i int) []string {
@@ -101,7 +102,7 @@ cluster {
   name: hammer, listen: %q, cluster_advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1
   routes: [%s]
 }
-%s`, n.Name, netfault.Loopback(n.clientPort), n.store, netfault.Loopback(n.routePort), strings.Join(routes, ", "), c.secrets.natsConfig)
+%s`, n.Name, netfault.Loopback(n.clientPort), n.store, netfault.Loopback(n.routePort), strings.Join(routes, ", "), c.secrets.NATSConfig)
 	return os.WriteFile(c.natsConfigFile(i), []byte(text), 0o600)
 }
 
@@ -118,7 +119,7 @@ func (c *Cluster) newService(ctx context.Context, name string, adminPort int) (s
 	}
 	s.Process = c.process(
 		name, c.cfg.Program, "hammer-process", role, "--admin-listen", netfault.Loopback(adminPort), "--replicas", strconv.Itoa(nodes),
-		"--nats-url", strings.Join(urls, ","), "--nats-creds", c.secrets.logCreds, "--nats-sys-creds", c.secrets.systemCreds,
+		"--nats-url", strings.Join(urls, ","), "--nats-creds", c.secrets.LogCreds, "--nats-sys-creds", c.secrets.SystemCreds,
 	)
 	return s, nil
 }
@@ -126,9 +127,9 @@ func (c *Cluster) newService(ctx context.Context, name string, adminPort int) (s
 func (c *Cluster) layAPI(s *Service, port int) {
 	s.Public = "http://" + netfault.Loopback(port)
 	s.clock = filepath.Join(c.cfg.Dir, s.Name+".clock")
-	s.argv = append(
-		s.argv, "--issuer", issuer, "--listen", netfault.Loopback(port), "--clock-file", s.clock,
-		"--admin-key-file", c.secrets.adminKeyFile, "--key-encryption-keys-file", c.secrets.ringFile,
+	s.Argv = append(
+		s.Argv, "--issuer", issuer, "--listen", netfault.Loopback(port), "--clock-file", s.clock,
+		"--admin-key-file", c.secrets.AdminKeyFile, "--key-encryption-keys-file", c.secrets.RingFile,
 		// As long as the balancer takes to notice, and some more.
 		"--drain-delay", (10 * healthEvery).String(),
 		// All clients come from one address, and some of what they try is wrong.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/chancery-authority/chancery/cmd/process"
 )
 
 const (
@@ -135,7 +137,7 @@ func (h *hammer) people(ctx context.Context) error {
 	for i := range h.cfg.Workers {
 		h.workers = append(h.workers, newWorker(h.cfg.Seed, i, h.balancer, h.recorder, think))
 	}
-	err := eventually(ctx, "a replica that is ready", func(context.Context) error {
+	err := process.Eventually(ctx, "a replica that is ready", func(context.Context) error {
 		for i := range h.balancer.ready {
 			if !h.balancer.ready[i].Load() {
 				return errors.New("not all replicas are ready")
@@ -153,7 +155,7 @@ func (h *hammer) people(ctx context.Context) error {
 	h.prober = newWorker(h.cfg.Seed, h.cfg.Workers, h.balancer, h.recorder, 0)
 	h.prober.name, h.prober.clients = "probe", all
 	for i := range h.cluster.APIs {
-		err := eventually(ctx, "clients to be known everywhere", func(ctx context.Context) error {
+		err := process.Eventually(ctx, "clients to be known everywhere", func(ctx context.Context) error {
 			r := h.prober.tokenRequest(all.service, i, "grant_type", "client_credentials")
 			r.only = true
 			if o, _ := h.prober.do(ctx, Op{Kind: Issue}, r); o.Outcome != OK {
@@ -233,7 +235,7 @@ func (h *hammer) recover(ctx context.Context) error {
 	if err := h.cluster.WaitReady(ctx); err != nil {
 		return err
 	}
-	return eventually(ctx, "an event to be written", func(ctx context.Context) error {
+	return process.Eventually(ctx, "an event to be written", func(ctx context.Context) error {
 		r := h.prober.tokenRequest(h.prober.clients.service, 0, "grant_type", "client_credentials")
 		if o, _ := h.prober.do(ctx, Op{Kind: Issue}, r); o.Outcome != OK {
 			return fmt.Errorf("%s answers %d", o.Replica, o.Status)
@@ -294,7 +296,7 @@ func (h *hammer) verify(ctx context.Context, recovered bool) error {
 func (h *hammer) broken(v []Violation) { h.report.Violations = append(h.report.Violations, v...) }
 
 func (h *hammer) planted() []string {
-	all := h.cluster.secrets.planted
+	all := h.cluster.secrets.Planted
 	for _, w := range append(h.workers, h.prober) {
 		w.mu.Lock()
 		all = append(all, w.planted...)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/chancery-authority/chancery/cmd/process"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
 	"github.com/chancery-authority/chancery/projector"
@@ -44,14 +45,14 @@ func (c *Cluster) readLog(ctx context.Context, look *searcher) (Log, error) {
 // auditor does it. It asks replicas, so it comes before they are stopped.
 func (c *Cluster) verifyLog(ctx context.Context) (v violations) {
 	key := filepath.Join(c.cfg.Dir, "checkpoint-key.pub")
-	if err := os.WriteFile(key, []byte(c.secrets.checkpointKey+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(c.secrets.CheckpointKey+"\n"), 0o600); err != nil {
 		v.add(NotVerified, "%v", err)
 		return v
 	}
 	var said []byte
-	err := eventually(ctx, "the log to be verified", func(ctx context.Context) (err error) {
+	err := process.Eventually(ctx, "the log to be verified", func(ctx context.Context) (err error) {
 		cmd := exec.CommandContext( //nolint:gosec // our own program
-			ctx, c.cfg.Program, "audit", "verify", "--admin-url", c.APIs[0].Admin, "--admin-key-file", c.secrets.adminKeyFile, "--key", key)
+			ctx, c.cfg.Program, "audit", "verify", "--admin-url", c.APIs[0].Admin, "--admin-key-file", c.secrets.AdminKeyFile, "--key", key)
 		said, err = cmd.CombinedOutput()
 		return err
 	})
@@ -175,8 +176,8 @@ func (s *searcher) look(where string, text []byte) {
 
 func (s *searcher) message(stream string, e eventlog.Entry) {
 	text := []byte(e.Message.Subject + "\n")
-	for _, name := range sortedKeys(e.Message.Header) {
-		text = append(text, name+": "+e.Message.Header[name]+"\n"...)
+	for _, h := range e.Message.Header {
+		text = append(text, h[0]+": "+h[1]+"\n"...)
 	}
 	s.look(fmt.Sprintf("%s at %d", stream, e.Seq), append(text, e.Message.Data...))
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -31,8 +30,7 @@ type Line struct {
 	Stored  time.Time
 	Leaf    tlog.Hash
 	Subject string
-	// Headers are those of the event, sorted by name.
-	Headers [][2]string
+	Headers events.Header
 	Data    []byte
 
 	// canonical is used again for every line.
@@ -41,19 +39,12 @@ type Line struct {
 
 // NewLine is the line of an entry.
 func NewLine(e eventlog.Entry, leaf tlog.Hash) Line {
-	l := Line{Seq: e.Seq, Stored: e.Stored, Leaf: leaf, Subject: e.Message.Subject, Data: e.Message.Data}
-	for _, name := range slices.Sorted(maps.Keys(e.Message.Header)) {
-		l.Headers = append(l.Headers, [2]string{name, e.Message.Header[name]})
-	}
-	return l
+	return Line{Seq: e.Seq, Stored: e.Stored, Leaf: leaf, Subject: e.Message.Subject, Headers: e.Message.Header, Data: e.Message.Data}
 }
 
 // Entry is the message as the log had it.
 func (l *Line) Entry() eventlog.Entry {
-	m := events.Message{Subject: l.Subject, Header: make(map[string]string, len(l.Headers)), Data: bytes.Clone(l.Data)}
-	for _, h := range l.Headers {
-		m.Header[h[0]] = h[1]
-	}
+	m := events.Message{Subject: l.Subject, Header: slices.Clone(l.Headers), Data: bytes.Clone(l.Data)}
 	return eventlog.Entry{Seq: l.Seq, Stored: l.Stored, Message: m}
 }
 
@@ -214,7 +205,7 @@ func (s *scanner) textLike(before string) string {
 
 // members reads an object of strings whose start was read, in the order of
 // their names.
-func (s *scanner) members(into [][2]string) [][2]string {
+func (s *scanner) members(into events.Header) events.Header {
 	for !s.bad && !s.has(`}`) {
 		if len(into) > 0 {
 			s.want(`,`)

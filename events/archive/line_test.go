@@ -19,7 +19,7 @@ func entry(seq uint64, data string) eventlog.Entry {
 		Seq: seq, Stored: time.Unix(1_795_000_000, int64(seq)*1_000_003).UTC(),
 		Message: events.Message{
 			Subject: "main.revoked.0", Data: []byte(data),
-			Header: map[string]string{"ce-id": "A\"B\\C é", "ce-type": "feed.ticked.v1", "ce-actor": "<admin>"},
+			Header: events.Header{{"ce-actor", "<admin>"}, {"ce-id", "A\"B\\C é"}, {"ce-type", "feed.ticked.v1"}},
 		},
 	}
 }
@@ -73,10 +73,10 @@ func FuzzLine(f *testing.F) {
 
 func BenchmarkLine(b *testing.B) {
 	e := entry(7, `{"gen":12,"jti":"HZB7FVUVPZ3DOGJWA2VNNC6MEN","iat":1795373788,"exp":1795377388,"scope":["read","write"],"aud":["https://api.example"],"kid":"BpFWIDK9","mac":1,"origin":"abcdefghijklmnop"}`)
-	for _, name := range []string{"ce-specversion", "ce-source", "ce-time", "ce-subject", "ce-dataschema", "ce-requestid"} {
-		e.Message.Header[name] = "0123456789abcdef0123456789"
+	e.Message.Header = nil
+	for _, name := range []string{"ce-actor", "ce-dataschema", "ce-id", "ce-requestid", "ce-source", "ce-specversion", "ce-subject", "ce-time", "ce-type"} {
+		e.Message.Header = append(e.Message.Header, [2]string{name, "0123456789abcdef0123456789"})
 	}
-	e.Message.Header["ce-id"] = "0123456789abcdef0123456789"
 	line := NewLine(e, tree.Leaf(e.Seq, e.Stored, e.Message))
 	text := bytes.TrimSuffix(line.Append(nil), []byte("\n"))
 	b.Run("write", func(b *testing.B) {

@@ -134,10 +134,7 @@ func (r restoring) stream(ctx context.Context, s Stream) error {
 func (r restoring) entries(ctx context.Context, s Stream, each func(snapshot.Message) error) error {
 	return Log(r.dir).Read(ctx, s.Stream, s.First, s.Last, func(batch []eventlog.Entry) error {
 		for _, e := range batch {
-			m := snapshot.Message{Seq: e.Seq, Stored: e.Stored, Subject: e.Message.Subject, Header: map[string][]string{}, Data: e.Message.Data}
-			for name, value := range e.Message.Header {
-				m.Header[name] = []string{value}
-			}
+			m := snapshot.Message{Seq: e.Seq, Stored: e.Stored, Subject: e.Message.Subject, Header: e.Message.Header.Wire(), Data: e.Message.Data}
 			if err := each(m); err != nil {
 				return err
 			}

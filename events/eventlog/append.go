@@ -200,7 +200,7 @@ func (a *appending) judge(ctx context.Context, refusal error) (uint64, error) {
 		return 0, fmt.Errorf("read who was first: %w", err)
 	case !ok:
 		return 0, refusal
-	case first.Message.Header[headerID] == a.unit.Event.ID:
+	case first.Message.Header.Get(headerID) == a.unit.Event.ID:
 		return first.Seq, nil
 	}
 	return 0, fmt.Errorf("%w: sequence %d", ErrConflict, first.Seq)

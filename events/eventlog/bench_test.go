@@ -105,9 +105,7 @@ func encoded(b *testing.B, e events.Event) *nats.Msg {
 	}
 	msg := nats.NewMsg(m.Subject)
 	msg.Data = m.Data
-	for name, v := range m.Header {
-		msg.Header[name] = []string{v}
-	}
+	msg.Header = m.Header.Wire()
 	return msg
 }
 

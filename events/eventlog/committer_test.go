@@ -84,6 +84,14 @@ func TestAppendTogether(t *testing.T) {
 			again, errs := together(t, l, units) // as after a crash: this replica knows that it has moved on
 			checkWhere(t, direct, units, again, errs)
 		})
+		t.Run("in the registry", func(t *testing.T) {
+			var units []eventlog.Unit
+			for range crowd {
+				units = append(units, eventlog.Unit{Event: event(realm.UserSubject(newGrant().ID()), events.UserRegistered{})})
+			}
+			seqs, errs := together(t, e.open(t), units)
+			checkWhere(t, direct, units, seqs, errs)
+		})
 		t.Run("some lost", func(t *testing.T) { testSomeLost(t, e, direct) })
 		t.Run("racers on few grants", func(t *testing.T) { testRacersTogether(t, e, direct) })
 		for name, stored := range map[string]bool{"stored": true, "not stored": false} {

@@ -128,9 +128,7 @@ func TestOpenAddsSubjects(t *testing.T) {
 		}
 		message := nats.NewMsg(m.Subject)
 		message.Data = m.Data
-		for name, v := range m.Header {
-			message.Header[name] = []string{v}
-		}
+		message.Header = m.Header.Wire()
 		if _, err := js.PublishMsg(within(t, patience), message); err != nil {
 			t.Fatal(err)
 		}

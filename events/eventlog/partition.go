@@ -71,7 +71,7 @@ func (l *Log) openStreams(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
-	l.opened.Store(&opened{streams: map[string]*stream{name: {name: name, js: registry}}, replaced: make(chan struct{})})
+	l.opened.Store(&opened{streams: map[string]*stream{name: newStream(l, name, registry)}, replaced: make(chan struct{})})
 	for _, p := range partitions {
 		if err := l.CreatePartition(ctx, p); err != nil {
 			return err

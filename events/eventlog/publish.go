@@ -34,10 +34,7 @@ func (a *appending) build() []*nats.Msg {
 }
 
 func newMsg(m events.Message, stream string) *nats.Msg {
-	h := make(nats.Header, len(m.Header)+4)
-	for name, v := range m.Header {
-		h[name] = []string{v}
-	}
+	h := nats.Header(m.Header.Wire())
 	h.Set(jetstream.ExpectedStreamHeader, stream)
 	return &nats.Msg{Subject: m.Subject, Header: h, Data: m.Data}
 }

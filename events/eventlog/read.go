@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,11 +12,8 @@ import (
 	"github.com/chancery-authority/chancery/events"
 )
 
-// headerPrefix is what headers of ours begin with, and headerID the event id.
-const (
-	headerPrefix = "ce-"
-	headerID     = "ce-id"
-)
+// headerID has the event id.
+const headerID = "ce-id"
 
 // An Entry is a stored message, not decoded yet.
 type Entry struct {
@@ -54,13 +50,7 @@ func (e Entry) Recorded() (events.Recorded, error) {
 }
 
 func newMessage(subject string, h nats.Header, data []byte) events.Message {
-	own := make(map[string]string, len(h))
-	for name, v := range h {
-		if strings.HasPrefix(name, headerPrefix) && len(v) > 0 {
-			own[name] = v[0]
-		}
-	}
-	return events.Message{Subject: subject, Header: own, Data: data}
+	return events.Message{Subject: subject, Header: events.OwnHeader(h), Data: data}
 }
 
 func newEntry(m *jetstream.RawStreamMsg) Entry {

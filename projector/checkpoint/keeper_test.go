@@ -482,10 +482,7 @@ func TestLossIsNotAcceptedInThePast(t *testing.T) {
 	var all []snapshot.Message
 	err = from.log.Replay(t.Context(), stream, eventlog.From{Seq: 1}, func(batch []eventlog.Entry) error {
 		for _, e := range batch {
-			m := snapshot.Message{Seq: e.Seq, Stored: e.Stored.Add(time.Minute), Subject: e.Message.Subject, Header: map[string][]string{}, Data: e.Message.Data}
-			for name, value := range e.Message.Header {
-				m.Header[name] = []string{value}
-			}
+			m := snapshot.Message{Seq: e.Seq, Stored: e.Stored.Add(time.Minute), Subject: e.Message.Subject, Header: e.Message.Header.Wire(), Data: e.Message.Data}
 			all = append(all, m)
 		}
 		return nil

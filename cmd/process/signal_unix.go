@@ -1,8 +1,11 @@
 //go:build unix
 
-package hammer
+package process
 
-import "syscall"
+import (
+	"os/exec"
+	"syscall"
+)
 
 // Pause stops the process where it is (SIGSTOP): nobody is told.
 func (p *Process) Pause() error {
@@ -15,3 +18,7 @@ func (p *Process) Continue() error {
 	_, err := p.signal(syscall.SIGCONT)
 	return err
 }
+
+// detach keeps the signals of the terminal from the process: it is told to stop
+// by this one.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

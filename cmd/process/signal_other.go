@@ -1,11 +1,17 @@
 //go:build !unix
 
-package hammer
+package process
 
-import "errors"
+import (
+	"errors"
+	"os/exec"
+)
 
 // Pause is not possible here.
 func (*Process) Pause() error { return errors.ErrUnsupported }
 
 // Continue is described at Pause.
 func (*Process) Continue() error { return errors.ErrUnsupported }
+
+// detach has nothing to do here.
+func detach(*exec.Cmd) {}

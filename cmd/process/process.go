@@ -1,4 +1,4 @@
-package hammer
+package process
 
 import (
 	"context"
@@ -17,14 +17,14 @@ import (
 // stopTimeout is longer than any process takes that was told to stop.
 const stopTimeout = 30 * time.Second
 
-// A Process is one program of the cluster, which can be started again after its end. Its
-// output is appended to a file.
+// A Process is one program, which can be started again after its end. Its output
+// is appended to a file.
 type Process struct {
 	Name string
 	// Log is the file of its output.
 	Log string
-
-	argv []string
+	// Argv are the program and its arguments.
+	Argv []string
 
 	mu sync.Mutex
 	// cmd is nil while it does not run, and gone is closed when it ends.
@@ -45,10 +45,11 @@ func (p *Process) Start(ctx context.Context) error {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
 	defer log.Close()                                                                //nolint:errcheck // the process has its own
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.argv[0], p.argv[1:]...) //nolint:gosec // what the operator runs
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.Argv[0], p.Argv[1:]...) //nolint:gosec // what the operator runs
 	cmd.Stdout, cmd.Stderr = log, log
-	// Settings of whoever runs this are not for the cluster.
+	// Settings of whoever runs this are not for it.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CHANCERY_") })
+	detach(cmd)
 	// It ends with this one, however this one ends: its stdin is closed then.
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
@@ -66,6 +67,16 @@ func (p *Process) Start(ctx context.Context) error {
 	}()
 	p.cmd, p.gone = cmd, gone
 	return nil
+}
+
+// PID is the id of the process, 0 while it does not run.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
 }
 
 // Running reports whether it has been started and has not ended.

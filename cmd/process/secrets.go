@@ -1,4 +1,4 @@
-package hammer
+package process
 
 import (
 	"crypto/rand"
@@ -14,35 +14,38 @@ import (
 	"github.com/chancery-authority/chancery/events/tree"
 )
 
-// secrets are the files and texts that all processes share.
-type secrets struct {
-	// logCreds and systemCreds are credentials files of NATS users.
-	logCreds, systemCreds string
-	adminKeyFile          string
-	ringFile              string
-	checkpointKeyFile     string
-	// adminKey and checkpointKey (public) are their texts.
-	adminKey, checkpointKey string
-	// planted must not be found anywhere.
-	planted []string
-	// natsConfig is the part of the servers' configuration about accounts.
-	natsConfig string
+// Secrets are the files and texts that all processes of an authority share.
+type Secrets struct {
+	// LogCreds and SystemCreds are credentials files of NATS users.
+	LogCreds, SystemCreds string
+	AdminKeyFile          string
+	RingFile              string
+	CheckpointKeyFile     string
+	// AdminKey and CheckpointKey (public) are their texts.
+	AdminKey, CheckpointKey string
+	// Planted must not be found anywhere.
+	Planted []string
+	// NATSConfig is the part of the servers' configuration about accounts.
+	NATSConfig string
 }
 
-func makeSecrets(dir string) (s secrets, err error) {
-	s = secrets{
-		logCreds: filepath.Join(dir, "log.creds"), systemCreds: filepath.Join(dir, "system.creds"),
-		adminKeyFile: filepath.Join(dir, "admin-key"), ringFile: filepath.Join(dir, "key-encryption-keys"),
-		checkpointKeyFile: filepath.Join(dir, "checkpoint-key"), adminKey: rand.Text(),
+// MakeSecrets makes the secrets of a new authority in a directory. Its NATS servers
+// have an account for the log and one of the system, by which they are asked whether
+// they sync.
+func MakeSecrets(dir string) (s Secrets, err error) {
+	s = Secrets{
+		LogCreds: filepath.Join(dir, "log.creds"), SystemCreds: filepath.Join(dir, "system.creds"),
+		AdminKeyFile: filepath.Join(dir, "admin-key"), RingFile: filepath.Join(dir, "key-encryption-keys"),
+		CheckpointKeyFile: filepath.Join(dir, "checkpoint-key"), AdminKey: rand.Text(),
 	}
 	ring := secret.NewRingLine("1").Reveal()
-	private, public, err := tree.NewKey(rand.Reader, "hammer/log")
+	private, public, err := tree.NewKey(rand.Reader, "chancery/log")
 	if err != nil {
 		return s, err
 	}
-	s.checkpointKey = public
-	s.planted = []string{s.adminKey, ring, private}
-	for path, text := range map[string]string{s.adminKeyFile: s.adminKey, s.ringFile: ring, s.checkpointKeyFile: private} {
+	s.CheckpointKey = public
+	s.Planted = []string{s.AdminKey, ring, private}
+	for path, text := range map[string]string{s.AdminKeyFile: s.AdminKey, s.RingFile: ring, s.CheckpointKeyFile: private} {
 		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
 			return s, fmt.Errorf("write a key: %w", err)
 		}
@@ -55,7 +58,7 @@ func makeSecrets(dir string) (s secrets, err error) {
 
 // makeAccounts makes an operator with two accounts, as an installation has that
 // asks its servers whether they sync.
-func (s *secrets) makeAccounts() error {
+func (s *Secrets) makeAccounts() error {
 	operator, err := nkeys.CreateOperator()
 	if err != nil {
 		return err
@@ -70,8 +73,8 @@ func (s *secrets) makeAccounts() error {
 		creds  string
 		limits jwt.JetStreamLimits
 	}{
-		{s.logCreds, jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1, Streams: -1, Consumer: -1}},
-		{s.systemCreds, jwt.JetStreamLimits{}},
+		{s.LogCreds, jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1, Streams: -1, Consumer: -1}},
+		{s.SystemCreds, jwt.JetStreamLimits{}},
 	} {
 		account, err := nkeys.CreateAccount()
 		if err != nil {
@@ -99,7 +102,7 @@ func (s *secrets) makeAccounts() error {
 	if err != nil {
 		return err
 	}
-	s.natsConfig = fmt.Sprintf("operator: %q\nsystem_account: %s\nresolver: MEMORY\nresolver_preload: {\n%s}\n", text, system, preload.String())
+	s.NATSConfig = fmt.Sprintf("operator: %q\nsystem_account: %s\nresolver: MEMORY\nresolver_preload: {\n%s}\n", text, system, preload.String())
 	return nil
 }
 
