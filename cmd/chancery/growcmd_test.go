@@ -105,7 +105,7 @@ func checkGrown(t *testing.T, data string, grants, refreshed int) {
 		replayed, err := projector.Replay(t.Context(), fresh, events.DefaultRealm, stream, projector.Until{}, func(each func([]eventlog.Entry) error) error {
 			return log.Replay(t.Context(), stream, eventlog.From{Seq: 1}, func(batch []eventlog.Entry) error {
 				for _, e := range batch {
-					types[e.Message.Header["ce-type"]]++
+					types[e.Message.Header.Get("ce-type")]++
 				}
 				return each(batch)
 			})
