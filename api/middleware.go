@@ -80,7 +80,7 @@ func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		switch c.Path() {
-		case "/admin/v1/events", "/admin/v1/revocations", "/admin/v1/log/:stream", "/admin/v1/buckets/:bucket": // they see to it
+		case "/admin/v1/events", "/admin/v1/revocations", "/admin/v1/log/:stream", "/admin/v1/buckets/:bucket", "/admin/v1" + profilePath: // they see to it
 			return next(c)
 		}
 		if strings.HasSuffix(c.Path(), revocationsPath) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,8 +148,8 @@ func (p *placeholders) make(name string) {
 	case "signed_stream":
 		stream := r.Log.Realm().RegistryStream()
 		embeddedtest.Eventually(t, "a checkpoint of "+stream, func() bool {
-			listed := wantOK(t, r.Admin(t, http.MethodGet, "/checkpoints", nil))
-			return strings.Contains(string(listed.Body), stream)
+			listed, _ := wantOK(t, r.Admin(t, http.MethodGet, "/checkpoints", nil)).JSON["checkpoints"].([]any)
+			return slices.ContainsFunc(listed, func(one any) bool { return member(one, "stream") == stream })
 		})
 		p.known[name] = stream
 	case "new_key", "key_in_use", "older_key":

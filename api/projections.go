@@ -124,8 +124,8 @@ func (s *Server) projectionRoutes(admin section) {
 }
 
 // Projections is the admin interface of a process that has read models and no API:
-// what a Server has at /admin/v1/projections and /admin/v1/log-level, behind the
-// same key. Of p it takes Local, AdminKey, Logger and LogLevel.
+// what a Server has at /admin/v1/projections, /admin/v1/log-level and
+// /admin/v1/profiles, behind the same key. Of p it takes Local, AdminKey, Logger and LogLevel.
 func Projections(p Parts) http.Handler {
 	p.RequestTimeout = defaultRequestTimeout
 	s := &Server{parts: p, settings: config.NewLive(p.Settings), logLevel: newLogLevel(p.LogLevel), ending: context.Background()}
@@ -134,6 +134,7 @@ func Projections(p Parts) http.Handler {
 	admin := s.adminSection(e)
 	s.projectionRoutes(admin)
 	s.logLevelRoutes(admin)
+	s.profileRoutes(admin)
 	return e
 }
 

@@ -120,6 +120,7 @@ func (s *Server) adminRoutes(e *echo.Echo) {
 	admin.add(http.MethodPost, "/partitions", s.addPartitions)
 	admin.add(http.MethodGet, "/status", s.status)
 	s.logLevelRoutes(admin)
+	s.profileRoutes(admin)
 	s.projectionRoutes(admin)
 	s.keyRoutes(admin)
 }

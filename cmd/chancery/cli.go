@@ -39,6 +39,8 @@ type cli struct {
 
 	LogLevel logLevelCmd `cmd:"" name:"log-level" group:"administer" help:"Show or change what a process logs."`
 
+	Profile profileCmd `cmd:"" group:"administer" help:"Record what a process spends CPU time or memory on."`
+
 	Projection projectionCmd `cmd:"" group:"administer" help:"Rebuild read models beside the live ones, compare and switch."`
 
 	Partition partitionCmd `cmd:"" group:"administer" help:"List the partitions of the log, and add more."`

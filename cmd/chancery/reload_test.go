@@ -123,6 +123,12 @@ func TestReloadOfAProcess(t *testing.T) {
 			t.Errorf("log-level %v: status %d, %q, %q", bad, status, out, errs)
 		}
 	}
+	profile := append([]string{"profile", "heap", "-o", filepath.Join(dir, "heap.pprof")}, call[1:]...)
+	for _, want := range []int{exitOK, exitFailure} { // the second time the file is there
+		if _, errs, status := chancery(t, profile...); status != want {
+			t.Errorf("profile: status %d, want %d, %q", status, want, errs)
+		}
+	}
 	health := []string{"health", "--config", config, "--admin-listen", strings.TrimPrefix(admin, "https://")}
 	if out, errs, status := chancery(t, health...); status != exitOK || out != "ready\n" {
 		t.Errorf("health: status %d, %q, %q", status, out, errs)
