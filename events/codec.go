@@ -1,16 +1,19 @@
 package events
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
+
+	// What encoding/json/v2 will be. Encoding stays with encoding/json, whose bytes
+	// are what logs have.
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Names of the headers, CloudEvents attributes in binary mode. Extension
@@ -90,15 +93,12 @@ func Types() []string {
 	return types
 }
 
+// decode takes names as they are written, and refuses those that it does not know
+// or that are there twice.
 func decode[F Fact](data []byte) (Fact, error) {
 	var f F
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil {
+	if err := jsonv2.Unmarshal(data, &f, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return nil, withoutData(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("data after the JSON value")
 	}
 	return f, nil
 }
@@ -106,16 +106,16 @@ func decode[F Fact](data []byte) (Fact, error) {
 // withoutData says what is wrong with a JSON text and where, but not what it
 // holds.
 func withoutData(err error) error {
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("no JSON at offset %d", syntax.Offset)
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("no JSON at offset %d", syntax.ByteOffset)
 	}
-	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("wrong type at offset %d", typ.Offset)
+	if errors.Is(err, jsonv2.ErrUnknownName) {
+		return errors.New("a field that this version does not have")
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("no whole JSON value")
+	if typ, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
+		return fmt.Errorf("wrong type at offset %d", typ.ByteOffset)
 	}
-	return errors.New("a field or value that this version does not have")
+	return errors.New("a value that this version does not have")
 }
 
 // Encode renders an event as a message. The same event always gives the same

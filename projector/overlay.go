@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // An overlay is the rows of one table that a batch touches: each is read from
@@ -43,7 +45,7 @@ func (o overlay[S]) get(ctx context.Context, id string) (*row[S], error) {
 	}
 	r := &row[S]{id: id, stored: state != nil, touched: len(o.rows)}
 	if state != nil {
-		if err := json.Unmarshal(state, &r.state); err != nil {
+		if err := jsonv2.Unmarshal(state, &r.state); err != nil {
 			return nil, fmt.Errorf("read %s: %w: %w", id, errDisposable, err)
 		}
 	}

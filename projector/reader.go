@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -236,7 +238,7 @@ func readAll[S any](ctx context.Context, from source, at place, what, key string
 	if err != nil {
 		return all, err
 	}
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := jsonv2.Unmarshal(raw, &all); err != nil {
 		return all, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)
 	}
 	return all, nil
@@ -248,7 +250,7 @@ func readState[S any](ctx context.Context, from source, what string, id events.G
 	if err != nil || raw == nil {
 		return state, err
 	}
-	if err := json.Unmarshal(raw, &state); err != nil {
+	if err := jsonv2.Unmarshal(raw, &state); err != nil {
 		return state, fmt.Errorf("%w: read %s: %w", ErrUnavailable, what, err)
 	}
 	if got := idOf(state); !got.IsZero() && got != id {

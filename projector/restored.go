@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/chancery-authority/chancery/events"
+	jsonv2 "github.com/go-json-experiment/json"
 
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
@@ -73,7 +74,7 @@ func (c *partitionChanges) grantsFrom(ctx context.Context, from int64) (grants [
 			return nil, 0, err
 		}
 		var g fold.Grant
-		if err := json.Unmarshal(state, &g); err != nil {
+		if err := jsonv2.Unmarshal(state, &g); err != nil {
 			return nil, 0, fmt.Errorf("%w: %w", errDisposable, err)
 		}
 		grants = append(grants, g)
