@@ -19,7 +19,9 @@ func partitionModel() model {
 	return model{
 		version: modelVersion,
 		schema:  partitionSchema,
-		tables:  []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
+		// Rows and indexes are written all over the file, and read all over it.
+		cache:  cache{write: 32 << 10, read: 8 << 10},
+		tables: []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
 		reads: map[string]string{
 			readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld,
 			readParticipants: selectParticipants("session"), readUserParticipants: selectParticipants("user"),
