@@ -61,7 +61,7 @@ func removeFile(path string) error {
 }
 
 func openFile(ctx context.Context, path, stream string, m model) (_ *store, err error) {
-	w, err := openWriter(ctx, path)
+	w, err := openWriter(ctx, path, m.cache)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func openFile(ctx context.Context, path, stream string, m model) (_ *store, err 
 
 // openWriter opens the writing connection. The file is the operator's alone:
 // it holds who authorized what.
-func openWriter(ctx context.Context, path string) (*writer, error) {
+func openWriter(ctx context.Context, path string, c cache) (*writer, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's directory
 	if err != nil {
 		return nil, err
@@ -91,9 +91,9 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 		"journal_mode(WAL)",
 		// A power cut may take the newest transactions, whole. They are in the log.
 		"synchronous(NORMAL)",
-		// 32 MiB, and a checkpoint every 16 MiB: updates are all over the file, and
-		// the more of them meet on a page, the fewer pages are written.
-		"cache_size(-32768)", "wal_autocheckpoint(4096)"))
+		// A checkpoint every 16 MiB: updates are all over the file, and the more of
+		// them meet on a page, the fewer pages are written.
+		cacheSize(c.write), "wal_autocheckpoint(4096)"))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 
 // openReader opens the pool that requests read through.
 func (s *store) openReader(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", dataSource(path, "query_only(1)", "cache_size(-8192)"))
+	db, err := sql.Open("sqlite", dataSource(path, "query_only(1)", cacheSize(s.model.cache.read)))
 	if err != nil {
 		return err
 	}
@@ -124,6 +124,8 @@ func (s *store) openReader(ctx context.Context, path string) error {
 	}
 	return nil
 }
+
+func cacheSize(kib int) string { return fmt.Sprintf("cache_size(-%d)", kib) }
 
 func dataSource(path string, pragmas ...string) string {
 	q := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
@@ -197,7 +199,8 @@ func parseHash(h *events.Hash, s string) error {
 	return nil
 }
 
-// checkFile looks for damage that a read would otherwise run into later.
+// checkFile looks for damage that a read would otherwise run into later. What it has read is let go: much of it is not
+// read again, and would be held for good.
 func (s *store) checkFile(ctx context.Context) error {
 	var result string
 	if err := s.writer.conn.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&result); err != nil {
@@ -206,7 +209,8 @@ func (s *store) checkFile(ctx context.Context) error {
 	if result != "ok" {
 		return fmt.Errorf("%w: %s", errDisposable, result)
 	}
-	return nil
+	_, err := s.writer.conn.ExecContext(ctx, `PRAGMA shrink_memory`)
+	return err
 }
 
 // disposable reports whether err is about what is in the file. Everything

@@ -19,8 +19,10 @@ func registryModel() model {
 	return model{
 		version: modelVersion,
 		schema:  registrySchema,
-		tables:  []string{"clients", "consents", "keys", "users"},
-		reads:   map[string]string{readConsents: selectConsents},
+		// What is asked often is in the feed's memory, not here.
+		cache:  cache{write: 8 << 10, read: 1 << 10},
+		tables: []string{"clients", "consents", "keys", "users"},
+		reads:  map[string]string{readConsents: selectConsents},
 		begin: func(w *writer) changes {
 			return &registryChanges{
 				w:        w,

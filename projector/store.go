@@ -56,8 +56,14 @@ type model struct {
 	reads map[string]string
 	// queries are reads that take more than one statement.
 	queries map[string]query
-	begin   func(*writer) changes
+	// cache is what the connections may hold of the file.
+	cache cache
+	begin func(*writer) changes
 }
+
+// A cache is how much of a file its connections may hold in memory each, in KiB: the one that writes, and each of those
+// that read. What has been held is not given back, so this is what a read model costs however few grants there are.
+type cache struct{ write, read int }
 
 // A query answers a key with JSON from what a store's readers see.
 type query func(ctx context.Context, db *sql.DB, key string) ([]byte, error)

@@ -46,6 +46,8 @@ func treeModel() model {
 		linger:  100 * time.Millisecond,
 		suffix:  ".tree",
 		schema:  treeSchema,
+		// Only the last tile of each level is written.
+		cache:   cache{write: 2 << 10, read: 1 << 10},
 		tables:  []string{"tiles"},
 		queries: map[string]query{readHashes: answerHashes},
 		begin: func(w *writer) changes {

@@ -186,6 +186,8 @@ func (a *authority) event(s events.Subject, actor string, f events.Fact) events.
 }
 
 func (a *authority) append(ctx context.Context, e events.Event, expect uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
 	receipt, err := a.log.Append(ctx, eventlog.Unit{Event: e, Expect: expect})
 	if err != nil {
 		return 0, fmt.Errorf("append %s: %w", e.Fact.Type(), err)

@@ -33,6 +33,8 @@ const (
 	workers = 1024
 	// keyRingFile is where chancery serve looks for the key-encryption keys in its data directory.
 	keyRingFile = "key-encryption-keys"
+	// appendTimeout is how long an append may take on a machine that does much else.
+	appendTimeout = time.Minute
 	// stopTimeout bounds how long the embedded server may take to close the store.
 	stopTimeout = time.Minute
 )
