@@ -131,7 +131,7 @@ func (a *authority) layNATS(servers int) (urls []string, err error) {
 	}
 	for i := range servers {
 		name := "nats-" + strconv.Itoa(i)
-		text := fmt.Sprintf("server_name: %s\nlisten: %q\njetstream { store_dir: %q, sync_interval: always }\n%s",
+		text := fmt.Sprintf("server_name: %s\nlisten: %q\nmax_pending: 1GB\njetstream { store_dir: %q, sync_interval: always }\n%s",
 			name, clients[i], filepath.Join(a.own.Dir, name), a.secrets.NATSConfig)
 		if servers > 1 {
 			text += fmt.Sprintf("cluster { name: bench, listen: %q, routes: [nats-route://%s] }\n", routes[i], strings.Join(routes, ", nats-route://"))

@@ -42,17 +42,16 @@ func TestComposed(t *testing.T) {
 		t.Error("what was issued is not active")
 	}
 	one.Post(t, "/oauth2/revoke", web, "token", second.Text("refresh_token"))
-	if active(one, second) || active(two, first) {
-		t.Error("what was revoked is active")
+	if active(one, second) {
+		t.Error("what was revoked is active where it was")
 	}
+	embeddedtest.Eventually(t, "the other replica to hear of it", func() bool { return !active(two, first) })
 	reused := two.Tokens(t, web, "read offline_access")
 	for range 2 {
 		reused = two.Refresh(t, web, reused.Text("refresh_token"))
 	}
 	c.operator("api-2", "", "revoke", "--yes", "--client", web.ID, "--since", "1h")
-	if active(one, reused) {
-		t.Error("what was revoked in bulk is active")
-	}
+	embeddedtest.Eventually(t, "the replica to hear of the bulk", func() bool { return !active(one, reused) })
 	c.device(one)
 	c.operator("api-1", "", "user", "cut-off", alice)
 	c.administer()

@@ -97,6 +97,7 @@ func (c *Cluster) layNode(ctx context.Context, i int, n *Node) (err error) {
 	// ways around the proxies. Nothing listens on port 1.
 	text := fmt.Sprintf(`server_name: %s
 listen: %q
+max_pending: 1GB
 jetstream { store_dir: %q, sync_interval: always }
 cluster {
   name: hammer, listen: %q, cluster_advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1
