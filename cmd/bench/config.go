@@ -64,6 +64,8 @@ type Config struct {
 	// Duration is how long each operation is measured, after Warmup, in which it
 	// is not.
 	Duration, Warmup time.Duration
+	// Timeout is how long an answer may take.
+	Timeout time.Duration
 	// Grants are how many each worker holds and uses in turn.
 	Grants int
 	// VerifyEvery says of how many access tokens one has its signature and claims
@@ -133,8 +135,8 @@ func (c Config) check() error {
 		return errors.New("there is no operation to measure")
 	case c.Workers < 1 || c.Grants < 1:
 		return errors.New("there must be a worker, and a grant of each, at least")
-	case c.Duration <= 0 || c.Warmup < 0 || c.VerifyEvery < 0:
-		return errors.New("durations and verification must not be negative, and what is measured must take time")
+	case c.Duration <= 0 || c.Timeout <= 0 || c.Warmup < 0 || c.VerifyEvery < 0:
+		return errors.New("what is measured must take time, answers must have time, and nothing is negative")
 	case c.isOwn():
 		return c.Own.check()
 	case c.registers() && c.Target.Admin == nil:

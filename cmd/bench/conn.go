@@ -13,10 +13,6 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// answerTimeout is how long an answer may take: longer than Chancery works on a
-// request.
-const answerTimeout = 30 * time.Second
-
 // An answer is what a server said. Its bytes are those of the connection until the
 // next request.
 type answer struct {
@@ -35,11 +31,11 @@ type conn struct {
 	basic    string
 }
 
-func newConn(c Client, t *tls.Config) *conn {
+func newConn(c Client, t *tls.Config, timeout time.Duration) *conn {
 	once := func(*fasthttp.Request, int, error) (resetTimeout, retry bool) { return false, false }
 	return &conn{
 		http: &fasthttp.Client{
-			Name: "chancery-bench", MaxConnsPerHost: 1, ReadTimeout: answerTimeout, WriteTimeout: answerTimeout,
+			Name: "chancery-bench", MaxConnsPerHost: 1, ReadTimeout: timeout, WriteTimeout: timeout,
 			MaxResponseBodySize: maxBody, RetryIfErr: once, TLSConfig: t, DisablePathNormalizing: true,
 		},
 		request: &fasthttp.Request{}, response: &fasthttp.Response{},

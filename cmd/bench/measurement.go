@@ -61,7 +61,7 @@ func readUsage(pids map[string]int) (all map[string]usage, own usage, known bool
 func (m *measurement) result(warmup time.Duration) Result {
 	m.recorder.mu.Lock()
 	defer m.recorder.mu.Unlock()
-	seconds := m.ended.Sub(m.began).Seconds()
+	seconds := rounded(m.ended.Sub(m.began).Seconds(), 3)
 	r := Result{
 		Operation: m.operation, Seconds: seconds, WarmupSeconds: warmup.Seconds(), Requests: m.recorder.requests,
 		Rows: []Row{}, Errors: []ErrorCount{}, Processes: []ProcessUse{}, Verified: m.recorder.verified,

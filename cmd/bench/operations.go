@@ -7,10 +7,11 @@ import (
 	"github.com/chancery-authority/chancery/events"
 )
 
-// next are the tokens whose turn it is, or nil if there are none.
-func (w *worker) next() *held {
+// next are the tokens whose turn it is, of the first so many, or nil if there are
+// none.
+func (w *worker) next(of int) *held {
 	for len(w.held) > 0 {
-		w.turn = (w.turn + 1) % len(w.held)
+		w.turn = (w.turn + 1) % min(of, len(w.held))
 		h := w.held[w.turn]
 		if !h.dead {
 			return h
@@ -33,7 +34,7 @@ func (w *worker) hold(ctx context.Context) *failure {
 // refreshOne refreshes what is next. A token whose answer was lost is presented again
 // when its turn comes.
 func (w *worker) refreshOne(ctx context.Context) (s sample, more bool) {
-	h := w.next()
+	h := w.next(len(w.held))
 	if h == nil {
 		if w.person.username == "" {
 			return s, false
@@ -62,7 +63,7 @@ func (w *worker) redeemOne(ctx context.Context) sample {
 
 // active is an access token that lives for some time yet.
 func (w *worker) active(ctx context.Context) (*held, *failure) {
-	h := w.next()
+	h := w.next(w.grants)
 	if h == nil {
 		if f := w.hold(ctx); f != nil {
 			return nil, f

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"math"
 	"text/tabwriter"
 	"time"
 )
@@ -96,18 +97,24 @@ func newRow(o Operation, of *row, seconds float64) Row {
 	at := func(percent float64) float64 { return float64(of.times.ValueAtPercentile(percent)) / 1000 }
 	done := of.times.TotalCount()
 	return Row{
-		Operation: o, Done: done, Failed: of.failed, PerSecond: float64(done) / max(seconds, 0.001),
+		Operation: o, Done: done, Failed: of.failed, PerSecond: rounded(float64(done)/max(seconds, 0.001), 1),
 		P50: at(50), P95: at(95), P99: at(99), Max: float64(of.max.Microseconds()) / 1000,
 	}
 }
 
 func newProcessUse(name string, pid int, before, after usage, done int64) ProcessUse {
 	cpu := after.cpu - before.cpu
-	u := ProcessUse{Name: name, PID: pid, CPUSeconds: cpu.Seconds(), RSS: after.rss}
+	u := ProcessUse{Name: name, PID: pid, CPUSeconds: rounded(cpu.Seconds(), 3), RSS: after.rss}
 	if done > 0 {
-		u.CPUPerDone = float64(cpu) / float64(time.Millisecond) / float64(done)
+		u.CPUPerDone = rounded(float64(cpu)/float64(time.Millisecond)/float64(done), 4)
 	}
 	return u
+}
+
+// rounded is what there is to know of a figure.
+func rounded(f float64, decimals int) float64 {
+	unit := math.Pow10(decimals)
+	return math.Round(f*unit) / unit
 }
 
 // done is how many operations succeeded.

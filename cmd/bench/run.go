@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
@@ -80,6 +81,9 @@ func (r *run) run(ctx context.Context) (err error) {
 
 // open finds, or starts, what is measured.
 func (r *run) open(ctx context.Context) (err error) {
+	if _, _, _, err := readUsage(r.cfg.Processes); err != nil {
+		return err
+	}
 	r.admin = r.cfg.Target.Admin
 	if r.cfg.isOwn() {
 		r.cfg.Progress("starting an authority")
@@ -120,7 +124,6 @@ func (r *run) findEndpoints(ctx context.Context) error {
 		}
 	}
 	if found.JWKS != "" && r.cfg.VerifyEvery > 0 {
-		//nolint:contextcheck // keys are read when they are needed
 		r.verifier = newVerifier(context.WithoutCancel(ctx), h, found.JWKS, r.cfg.Target)
 	}
 	r.endpoints = []Endpoints{found}
@@ -154,7 +157,7 @@ func (r *run) openClient(ctx context.Context) (err error) {
 	if r.verifier != nil {
 		r.verifier.client = r.client.ID
 	}
-	if r.endpoints[0].Introspection == "" {
+	if !r.cfg.registers() || r.endpoints[0].Introspection == "" {
 		return nil
 	}
 	for _, e := range r.endpoints {
@@ -168,7 +171,7 @@ func (r *run) openClient(ctx context.Context) (err error) {
 // waitKnown waits until a replica knows the client: it then answers that no token is
 // none that is active, which changes nothing.
 func (r *run) waitKnown(ctx context.Context, at Endpoints) error {
-	c := newConn(r.client, r.cfg.Target.TLS)
+	c := newConn(r.client, r.cfg.Target.TLS, r.cfg.Timeout)
 	defer c.close()
 	known := func(context.Context) error {
 		a, _, err := c.post(at.Introspection, []byte("token=none"))
@@ -178,12 +181,6 @@ func (r *run) waitKnown(ctx context.Context, at Endpoints) error {
 		var told introspectionAnswer
 		if f := a.readJSON(&told, false); f != nil {
 			return errors.New(f.what)
-		}
-		return nil
-	}
-	if r.made.client.ID == "" {
-		if err := known(ctx); err != nil {
-			return fmt.Errorf("the client cannot introspect: %w", err)
 		}
 		return nil
 	}
@@ -198,9 +195,9 @@ func (r *run) hire(ctx context.Context) error {
 	seed := maphash.MakeSeed()
 	for i := range r.cfg.Workers {
 		w := &worker{
-			conn: newConn(r.client, r.cfg.Target.TLS), client: r.client, person: r.made.person, targets: r.cfg.Target.targets(),
+			conn: newConn(r.client, r.cfg.Target.TLS, r.cfg.Timeout), client: r.client, person: r.made.person, targets: r.cfg.Target.targets(),
 			at: r.endpoints[i%len(r.endpoints)], verifier: r.verifier, every: r.cfg.VerifyEvery, chancery: r.admin != nil,
-			tally: r.tally, recorder: newRecorder(), hash: seed,
+			tally: r.tally, recorder: newRecorder(), hash: seed, grants: r.cfg.Grants,
 			rng: mathrand.New(mathrand.NewPCG(uint64(i), 1)), //nolint:gosec // no secret
 		}
 		r.workers = append(r.workers, w)
@@ -300,13 +297,9 @@ func (r *run) watch(ctx context.Context, ended <-chan struct{}, o Operation, m *
 // processes are those whose use is reported.
 func (r *run) processes() map[string]int {
 	all := map[string]int{}
-	for name, pid := range r.cfg.Processes {
-		all[name] = pid
-	}
+	maps.Copy(all, r.cfg.Processes)
 	if r.authority != nil {
-		for name, pid := range r.authority.pids() {
-			all[name] = pid
-		}
+		maps.Copy(all, r.authority.pids())
 	}
 	return all
 }

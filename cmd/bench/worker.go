@@ -41,9 +41,8 @@ type held struct {
 	expires time.Time
 	// seen are hashes of all refresh tokens of the grant that were held.
 	seen map[uint64]struct{}
-	// used says that refresh is to be replaced where it came from, and dead that it
-	// was refused or revoked.
-	used, dead bool
+	// dead says that the refresh token was refused.
+	dead bool
 }
 
 // A worker asks, waits for the answer, checks it and asks again.
@@ -62,13 +61,15 @@ type worker struct {
 	rng      *mathrand.Rand
 	hash     maphash.Seed
 
-	form   []byte
-	issued int
+	form []byte
+	// issued and codes are how many access tokens and codes it got.
+	issued, codes int
+	// held are used in turn, and spare are to be revoked. Of many that were given the
+	// first grants are enough for access tokens.
+	held   []*held
 	grants int
-	// held are used in turn, and spare are to be revoked.
-	held  []*held
-	turn  int
-	spare []*held
+	turn   int
+	spare  []*held
 }
 
 // beside is a sample of what failed before the request that is measured.
@@ -211,6 +212,9 @@ func (w *worker) take(h *held, t tokenAnswer) *failure {
 		}
 	}
 	if t.RefreshToken == "" {
+		if h.refresh != "" && !w.chancery { // RFC 6749 §6 leaves it to the server
+			return nil
+		}
 		return wrong("no refresh_token")
 	}
 	is := maphash.String(w.hash, t.RefreshToken)
@@ -218,7 +222,7 @@ func (w *worker) take(h *held, t tokenAnswer) *failure {
 		return wrong("a refresh token that was there before")
 	}
 	h.seen[is] = struct{}{}
-	h.refresh, h.used = t.RefreshToken, true
+	h.refresh = t.RefreshToken
 	return nil
 }
 
@@ -256,8 +260,8 @@ func (w *worker) authorize() (code string, f *failure) {
 			return "", f
 		}
 	}
-	w.grants++
-	state := "state-" + strconv.Itoa(w.grants)
+	w.codes++
+	state := "state-" + strconv.Itoa(w.codes)
 	a, _, err := w.get(w.at.Authorization+"?"+w.codeQuery(state), w.cookie)
 	fact := events.GrantOpened{}.Type()
 	if err == nil && (a.status < 300 || len(a.location) == 0) { // a page, which opens nothing

@@ -27,6 +27,7 @@ type benchCmd struct {
 	Workers     int               `default:"16" help:"How many ask at the same time, each by a connection of its own."`
 	Duration    time.Duration     `default:"30s" help:"How long each operation is measured."`
 	Warmup      time.Duration     `default:"5s" help:"How long each goes on before that."`
+	Timeout     time.Duration     `default:"30s" help:"How long an answer may take."`
 	Grants      int               `default:"4" help:"Grants that each worker holds and uses in turn."`
 	VerifyEvery int               `default:"100" placeholder:"N" help:"Verify the signature and claims of one of N access tokens; 0 is of none. All else is checked of every answer."`
 	PID         map[string]string `name:"pid" placeholder:"NAME=PID" help:"Process whose CPU time and memory to report. Repeatable."`
@@ -38,22 +39,28 @@ type benchCmd struct {
 	Dir         string `type:"path" placeholder:"DIR" help:"Empty or new directory for it, which is kept. Default: one that is deleted."`
 	Keep        bool   `help:"Keep the directory."`
 
-	Issuer                string        `placeholder:"URL" help:"Issuer of a running server, whose metadata say where its endpoints are. Without one an authority is started."`
-	TokenEndpoint         string        `placeholder:"URL" help:"Token endpoint, for servers without metadata."`
-	IntrospectionEndpoint string        `placeholder:"URL" help:"Introspection endpoint."`
-	RevocationEndpoint    string        `placeholder:"URL" help:"Revocation endpoint."`
-	JWKSURI               string        `name:"jwks-uri" placeholder:"URL" help:"JWK Set that access tokens are verified with."`
-	CA                    string        `name:"ca" type:"path" placeholder:"FILE" help:"Certificates that the server's is verified with. Default: the system's."`
-	ClientID              string        `placeholder:"ID" help:"Client to measure with. Without one the admin key is needed, to register one and a user, which are disabled and deleted in the end."`
-	ClientSecret          secret.Secret `env:"CHANCERY_CLIENT_SECRET" placeholder:"SECRET" help:"Its secret. Prefer the file or the environment: arguments are seen by everybody on the machine."`
-	ClientSecretFile      string        `type:"path" placeholder:"FILE" help:"File that holds its secret."`
-	Scope                 string        `help:"Scope to ask for."`
-	Resource              []string      `placeholder:"URL" help:"Resource to ask for (RFC 8707). Repeatable."`
-	Audience              []string      `placeholder:"AUDIENCE" help:"Audience to ask for. Repeatable."`
-	RefreshTokens         string        `type:"path" placeholder:"FILE" help:"Refresh tokens of the client, one a line. In the end the newest ones are written back."`
+	Issuer                string   `placeholder:"URL" help:"Issuer of a running server, whose metadata say where its endpoints are. Without one an authority is started."`
+	TokenEndpoint         string   `placeholder:"URL" help:"Token endpoint, for servers without metadata."`
+	IntrospectionEndpoint string   `placeholder:"URL" help:"Introspection endpoint."`
+	RevocationEndpoint    string   `placeholder:"URL" help:"Revocation endpoint."`
+	JWKSURI               string   `name:"jwks-uri" placeholder:"URL" help:"JWK Set that access tokens are verified with."`
+	CA                    string   `name:"ca" type:"path" placeholder:"FILE" help:"Certificates that the server's is verified with. Default: the system's."`
+	Scope                 string   `help:"Scope to ask for."`
+	Resource              []string `placeholder:"URL" help:"Resource to ask for (RFC 8707). Repeatable."`
+	Audience              []string `placeholder:"AUDIENCE" help:"Audience to ask for. Repeatable."`
+	RefreshTokens         string   `type:"path" placeholder:"FILE" help:"Refresh tokens of the client, one a line. In the end the newest ones are written back."`
+
+	benchClient `group:"client"`
 
 	WithAdmin  bool `name:"admin" help:"With a client that is given: count its events by the admin API, too."`
 	adminFlags `group:"admin"`
+}
+
+// benchClient is a client that is registered at the server.
+type benchClient struct {
+	ClientID         string        `placeholder:"ID" help:"Client to measure with. Without one the admin key is needed, to register one and a user, which are disabled and deleted in the end."`
+	ClientSecret     secret.Secret `secret:"" placeholder:"SECRET" help:"Its secret. Prefer the file or the environment: arguments are seen by everybody on the machine."`
+	ClientSecretFile string        `type:"path" placeholder:"FILE" help:"File that holds its secret."`
 }
 
 // Help is the detail of chancery bench --help.
@@ -92,9 +99,11 @@ func (c *benchCmd) Run(ctx context.Context, t terminal) error {
 	if c.RefreshTokens != "" && len(report.RefreshTokens) > 0 {
 		err = errors.Join(err, writeLines(c.RefreshTokens, report.RefreshTokens))
 	}
-	if dir != "" && err == nil && c.Dir == "" && !c.Keep {
-		err = os.RemoveAll(dir)
-	} else if dir != "" {
+	switch interrupted := errors.Is(err, context.Canceled); {
+	case dir == "":
+	case c.Dir == "" && !c.Keep && (err == nil || interrupted):
+		err = errors.Join(err, os.RemoveAll(dir))
+	default:
 		_, _ = fmt.Fprintf(t.err, "the authority's files are in %s\n", dir)
 	}
 	return errors.Join(err, c.print(t.out, report), failures(report))
@@ -120,7 +129,7 @@ func (c *benchCmd) makeDir() (string, error) {
 
 func (c *benchCmd) config() (cfg bench.Config, err error) {
 	cfg = bench.Config{
-		Workers: c.Workers, Duration: c.Duration, Warmup: c.Warmup, Grants: c.Grants, VerifyEvery: c.VerifyEvery,
+		Workers: c.Workers, Duration: c.Duration, Warmup: c.Warmup, Timeout: c.Timeout, Grants: c.Grants, VerifyEvery: c.VerifyEvery,
 		Processes: map[string]int{},
 		Own:       bench.Own{APIs: c.APIs, Projectors: c.Projectors, NATSServers: c.NATSServers, Partitions: c.Partitions, ConnectAdmin: c.connectAdmin},
 	}
@@ -190,7 +199,10 @@ func (c *benchCmd) connectAdmin(address string, key secret.Secret) (bench.AdminC
 }
 
 func (c *benchCmd) print(w io.Writer, r bench.Report) error {
-	if !c.JSON {
+	switch {
+	case len(r.Runs) == 0: // the error says why
+		return nil
+	case !c.JSON:
 		return r.Write(w)
 	}
 	text, err := json.Marshal(r)

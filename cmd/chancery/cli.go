@@ -90,6 +90,7 @@ func groups() []kong.Group {
 		{Key: "log", Title: "Log:"},
 		{Key: "keys", Title: "Keys:"},
 		{Key: "evidence", Title: "Checkpoints and archive:"},
+		{Key: "client", Title: "Client:"},
 		{Key: "admin", Title: "Admin API:"},
 		{Key: "logging", Title: "Logging:"},
 		{Key: "metrics", Title: "Metrics and traces:"},

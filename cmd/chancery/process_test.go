@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// asProgram makes the test binary the program itself.
-const asProgram = "CHANCERY_TEST_AS_PROGRAM"
+// asProgram makes the test binary the program itself. It is no setting, so that the
+// processes of chancery bench have it too.
+const asProgram = "TEST_AS_CHANCERY"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
