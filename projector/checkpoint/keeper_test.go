@@ -380,8 +380,8 @@ func TestScrub(t *testing.T) {
 	t.Parallel()
 	a := start(t, embeddedtest.Single(t).Conn(), t.TempDir(), Config{})
 	b := start(t, embeddedtest.Single(t).Conn(), t.TempDir(), Config{})
-	last := a.tick(t, "a", 700)
-	b.tick(t, "a", 700)
+	last := a.tick(t, "a", scrubPiece+100)
+	b.tick(t, "a", scrubPiece+100)
 	for _, i := range []*instance{a, b} {
 		embeddedtest.Eventually(t, "the tree is there", func() bool {
 			at, err := i.local.Hashes(t.Context(), stream, nil)

@@ -13,8 +13,13 @@ import (
 	"github.com/chancery-authority/chancery/projector"
 )
 
-// scrubPause is between two readings of a stream.
-const scrubPause = time.Minute
+const (
+	// scrubPause is between two readings of a stream.
+	scrubPause = time.Minute
+	// scrubPiece is how many messages are read at once. The longer a reader reads, the more it is sent ahead, up to 32
+	// MiB, and a slow one would hold all of that in memory. So each piece has a reader of its own.
+	scrubPiece = 4096
+)
 
 // scrub reads the whole of a stream, again and again and slowly, and holds every
 // message against the leaf that it was when it was folded. The tail is looked at
@@ -54,18 +59,33 @@ func scrub(ctx context.Context, log *eventlog.Log, reader projector.Reader, stre
 	if err != nil || head.Seq == 0 {
 		return err
 	}
-	return log.Replay(ctx, stream, eventlog.From{Seq: max(1, head.First)}, func(batch []eventlog.Entry) error {
-		first := batch[0].Seq
-		leaves, err := projector.Leaves(ctx, reader, stream, first, first+uint64(len(batch))-1)
+	for first := max(1, head.First); first <= head.Seq; first += scrubPiece {
+		piece := eventlog.From{Seq: first, Last: min(first+scrubPiece-1, head.Seq)}
+		err := log.Replay(ctx, stream, piece, func(batch []eventlog.Entry) error {
+			if err := compare(ctx, reader, stream, batch); err != nil {
+				return err
+			}
+			read(batch[len(batch)-1].Seq)
+			return limit.WaitN(ctx, len(batch))
+		})
 		if err != nil {
 			return err
 		}
-		for i, e := range batch {
-			if tree.Leaf(e.Seq, e.Stored, e.Message) != leaves[i] {
-				return fmt.Errorf("%w: sequence %d", ErrDifferent, e.Seq)
-			}
+	}
+	return nil
+}
+
+// compare holds messages that follow each other against their leaves.
+func compare(ctx context.Context, reader projector.Reader, stream string, batch []eventlog.Entry) error {
+	first := batch[0].Seq
+	leaves, err := projector.Leaves(ctx, reader, stream, first, first+uint64(len(batch))-1)
+	if err != nil {
+		return err
+	}
+	for i, e := range batch {
+		if tree.Leaf(e.Seq, e.Stored, e.Message) != leaves[i] {
+			return fmt.Errorf("%w: sequence %d", ErrDifferent, e.Seq)
 		}
-		read(batch[len(batch)-1].Seq)
-		return limit.WaitN(ctx, len(batch))
-	})
+	}
+	return nil
 }
