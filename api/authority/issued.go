@@ -11,10 +11,7 @@ import (
 )
 
 // ClientCredentials answers a client that asks for itself (RFC 6749 §4.4).
-func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (_ *Tokens, err error) {
-	if r.Client, err = a.newestClient(ctx, r.Client, ClientAuthenticationFailed); err != nil {
-		return nil, err
-	}
+func (a *Authority) ClientCredentials(ctx context.Context, r TokenRequest) (*Tokens, error) {
 	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
 		return nil, err
@@ -41,12 +38,9 @@ type ExchangeRequest struct {
 }
 
 // ExchangeToken answers a token exchange (RFC 8693 §2).
-func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (_ *Tokens, err error) {
+func (a *Authority) ExchangeToken(ctx context.Context, r ExchangeRequest) (*Tokens, error) {
 	if refusal := rules.CheckExchange(r.Client, r.ActorToken != ""); refusal != nil {
 		return nil, refusal
-	}
-	if r.Client, err = a.newestClient(ctx, r.Client, ClientAuthenticationFailed); err != nil {
-		return nil, err
 	}
 	m, err := a.minting(r.Client, r.LoginClaims)
 	if err != nil {
