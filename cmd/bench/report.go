@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
@@ -176,11 +177,26 @@ func (r Report) writeUse(w io.Writer) error {
 			_, err := fmt.Fprintln(w, "\nCPU time and memory of processes: not known on this system")
 			return err
 		}
-		for _, u := range append(of.Processes, *of.Generator) {
+		for _, u := range append(slices.Clone(of.Processes), of.used()...) {
 			_, _ = fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%.0f\t\n", of.Operation, u.Name, u.CPUSeconds, u.CPUPerDone, float64(u.RSS)/(1<<20))
 		}
 	}
 	return t.Flush()
+}
+
+// used is what all processes used together, where there are several, and what the
+// generator used.
+func (r Result) used() []ProcessUse {
+	if len(r.Processes) < 2 {
+		return []ProcessUse{*r.Generator}
+	}
+	sum := ProcessUse{Name: "together"}
+	for _, u := range r.Processes {
+		sum.CPUSeconds += u.CPUSeconds
+		sum.CPUPerDone += u.CPUPerDone
+		sum.RSS += u.RSS
+	}
+	return []ProcessUse{sum, *r.Generator}
 }
 
 // writeRest writes what is no figure.

@@ -248,7 +248,7 @@ func (r *run) measure(ctx context.Context, o Operation) error {
 	defer stop()
 	var work sync.WaitGroup
 	for _, w := range r.workers {
-		w.recorder = m.recorder
+		w.recorder, w.spare = m.recorder, nil
 		work.Go(func() { w.run(working, o) })
 	}
 	ended := make(chan struct{})

@@ -64,7 +64,7 @@ type worker struct {
 	form []byte
 	// issued and codes are how many access tokens and codes it got.
 	issued, codes int
-	// held are used in turn, and spare are to be revoked. Of many that were given the
+	// held are used in turn, and spare, which codes of Mixed opened, are revoked. Of many that were given the
 	// first grants are enough for access tokens.
 	held   []*held
 	grants int

@@ -10,7 +10,7 @@ func TestHelp(t *testing.T) {
 		"", "serve", "api", "projector", "client", "client create", "client list", "client show", "client update",
 		"client disable", "client enable", "client cut-off", "client secret", "client secret add", "client secret drop",
 		"user disable", "user enable", "user cut-off", "grant show", "grant revoke", "audit list", "audit tail", "audit show",
-		"audit export", "audit lineage", "revoke", "status", "login", "logout", "version",
+		"audit export", "audit lineage", "revoke", "status", "login", "logout", "version", "bench", "hammer",
 	}
 	for _, command := range commands {
 		out, errs, status := chancery(t, append(strings.Fields(command), "--help")...)
