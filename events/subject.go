@@ -218,16 +218,24 @@ func (s Subject) Realm() Realm {
 // refused, logout, client, user, consent, key, partition, tick or restored. It is empty for a text that
 // is no subject of ours.
 func (s Subject) Kind() string {
-	parts := strings.SplitN(string(s), ".", 3)
-	if len(parts) < 2 {
-		return ""
-	}
-	return parts[1]
+	_, rest, _ := strings.Cut(string(s), ".")
+	kind, _, _ := strings.Cut(rest, ".")
+	return kind
 }
 
 // ID is the last token of the subject: the aggregate's id.
 func (s Subject) ID() string {
 	return string(s[strings.LastIndexByte(string(s), '.')+1:])
+}
+
+// IsGrant reports whether s is the subject of grant id in some realm.
+func (s Subject) IsGrant(id GrantID) bool {
+	var room [128]byte // not from the heap
+	b := append(room[:0], s.Realm()...)
+	b = append(b, ".grant."...)
+	b = strconv.AppendUint(b, uint64(id.Partition()), 10)
+	b = append(b, '.')
+	return string(hex.AppendEncode(b, id[:])) == string(s)
 }
 
 // Guarded reports whether every append to s must state the sequence it was

@@ -57,8 +57,19 @@ func (w *writer) synced(ctx context.Context) error {
 	return nil
 }
 
+// uninterrupted is ctx for one short statement, unless ctx has ended. For a context
+// that can end, the driver starts a goroutine for each statement, which takes as
+// long as the statement.
+func uninterrupted(ctx context.Context) (context.Context, error) {
+	return context.WithoutCancel(ctx), context.Cause(ctx)
+}
+
 // exec runs a statement that is prepared once for the life of the writer.
 func (w *writer) exec(ctx context.Context, query string, args ...any) error {
+	ctx, err := uninterrupted(ctx)
+	if err != nil {
+		return err
+	}
 	stmt, err := w.statement(ctx, query) //nolint:sqlclosecheck // closed with the writer
 	if err != nil {
 		return err
@@ -69,6 +80,10 @@ func (w *writer) exec(ctx context.Context, query string, args ...any) error {
 
 // state reads the state column of the row with that id, nil if there is none.
 func (w *writer) state(ctx context.Context, query, id string) ([]byte, error) {
+	ctx, err := uninterrupted(ctx)
+	if err != nil {
+		return nil, err
+	}
 	stmt, err := w.statement(ctx, query) //nolint:sqlclosecheck // closed with the writer
 	if err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func (g Grant) refuses(r events.Recorded) string {
 		return "already opened"
 	case !opening && !g.Exists():
 		return "never opened"
-	case g.Exists() && !isGrantSubject(r.Subject, g.ID):
+	case g.Exists() && !r.Subject.IsGrant(g.ID):
 		return "another grant's event"
 	case g.Revoked() && g.RevokedReason != events.ReasonLogRestored:
 		return "already revoked"
@@ -136,7 +136,7 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 	switch {
 	case err != nil:
 		return Grant{}, err.Error()
-	case !isGrantSubject(r.Subject, id):
+	case !r.Subject.IsGrant(id):
 		return Grant{}, "not in the partition that its id names"
 	case (f.Code == nil) == (f.Issued == nil):
 		return Grant{}, "want either a code or an issuance"
@@ -153,9 +153,4 @@ func opened(r events.Recorded, f events.GrantOpened) (Grant, string) {
 		g.Current, g.IssuedAt, g.RedeemedAt = *f.Issued, r.Stored, r.Stored
 	}
 	return g, ""
-}
-
-// isGrantSubject reports whether s is the subject of grant id in some realm.
-func isGrantSubject(s events.Subject, id events.GrantID) bool {
-	return s == s.Realm().GrantSubject(id)
 }
