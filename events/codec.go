@@ -216,7 +216,8 @@ func Canonical(seq uint64, m Message) []byte {
 // canonicalSize is what a canonical form takes, but for large data.
 const canonicalSize = 1024
 
-// AppendCanonical appends the canonical form of a message.
+// AppendCanonical appends the canonical form of a message, whose headers must be
+// sorted, as those of a Header are.
 func AppendCanonical(b []byte, seq uint64, subject string, headers Header, data []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, seq)
 	b = appendField(b, subject)

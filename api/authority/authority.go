@@ -21,7 +21,6 @@ import (
 	"github.com/chancery-authority/chancery/api/telemetry"
 	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/eventlog"
-	"github.com/chancery-authority/chancery/events/recent"
 	"github.com/chancery-authority/chancery/projector"
 	"github.com/chancery-authority/chancery/projector/fold"
 )
@@ -92,13 +91,11 @@ type Authority struct {
 	// lastOrigin is the hash of the address that a client last came from, by
 	// its id. It saves work and decides nothing.
 	lastOrigin sync.Map
-	// written has the grants as this replica wrote them last. It saves work, and
-	// decides nothing that the log does not guard.
-	written  recent.Map[events.GrantID, fold.Grant]
-	refusals *refusals
-	inUse    inUse
-	stop     context.CancelFunc
-	done     sync.WaitGroup
+	written    written
+	refusals   *refusals
+	inUse      inUse
+	stop       context.CancelFunc
+	done       sync.WaitGroup
 }
 
 // New returns an Authority on what cfg holds. Close it.
@@ -111,7 +108,7 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 		Config: cfg, records: &records{bucket: bucket},
 		devices: &devices{bucket: waiting, sealer: cfg.Devices, codes: cfg.UserCodes},
 	}
-	a.written.Size = maxWritten
+	a.written.grants.Size = maxWritten
 	a.refusals = newRefusals(a.refusalEvent, a.appendRefusal, cfg.Logger)
 	a.refusals.start(ctx)
 	a.takeIntoUse(ctx)
@@ -120,10 +117,6 @@ func New(ctx context.Context, cfg Config) (*Authority, error) {
 	a.done.Go(func() { a.followPartitions(ctx) })
 	return a, nil
 }
-
-// maxWritten is how many grants are remembered at least, of about 1 KB each: some
-// seconds of work, and the read model is behind by some milliseconds.
-const maxWritten = 4096
 
 // The buckets of what is known of people, and of devices that wait for one.
 const (

@@ -189,7 +189,7 @@ func (a *Authority) open(ctx context.Context, id events.GrantID, fact events.Gra
 		return unavailable("append "+fact.Type(), err)
 	}
 	opened.Seq, opened.OpenedSeq = receipt.Seq, receipt.Seq
-	a.written.Put(id, opened)
+	a.written.put(opened)
 	return nil
 }
 

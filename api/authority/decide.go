@@ -34,7 +34,8 @@ type grantDecision struct {
 	render func(ctx context.Context, g fold.Grant, i events.Issuance, now time.Time) (*Tokens, error)
 }
 
-// run reads the grant, decides, and makes the decision durable. A state that
+// run reads the grant, unless this replica wrote to it a moment ago, decides, and
+// makes the decision durable. A state that
 // was behind costs another round, never a wrong answer: an acceptance is
 // guarded by the append's expectation, and a refusal that a newer event could
 // overturn is confirmed on the log first.
@@ -44,13 +45,16 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, e
 	if err := a.partition(ctx, d.id.Partition()); err != nil {
 		return nil, err
 	}
-	if g, ok := a.written.Get(d.id); ok {
-		if tokens, done, err := d.next(ctx, a, g); done || err != nil {
+	last, ok := a.written.get(d.id)
+	if ok {
+		if tokens, done, err := d.next(ctx, a, last); done || err != nil {
 			return tokens, err
 		}
-		a.written.Delete(d.id)
 	}
 	g, err := a.Reader.Grant(ctx, d.id)
+	if err == nil && g.Seq < last.Seq { // it has not folded yet what was written here
+		g, err = catchUp(ctx, a.Log, a.Log.Realm().GrantSubject(d.id), g, g.Seq)
+	}
 	if err != nil {
 		return nil, unavailable("read the grant", err)
 	}
@@ -90,8 +94,8 @@ func (d grantDecision) run(ctx context.Context, a *Authority) (tokens *Tokens, e
 
 // next decides on what this replica itself wrote last, which saves the read, and
 // the log where the read model is not as far yet. It is done with an issuance that
-// nobody came before. All else is decided on what the log has: times in g are
-// of this replica's clock, and others may have written since.
+// nobody came before. All else is decided on what the log has: others may have
+// written since.
 func (d grantDecision) next(ctx context.Context, a *Authority, g fold.Grant) (tokens *Tokens, done bool, err error) {
 	g = a.afterLosses(g)
 	out, u, err := d.ask(ctx, a, g)
@@ -99,6 +103,9 @@ func (d grantDecision) next(ctx context.Context, a *Authority, g fold.Grant) (to
 		return nil, false, err
 	}
 	tokens, again, err := d.settle(ctx, a, g, u, out)
+	if again {
+		a.written.forget(g)
+	}
 	return tokens, !again, err
 }
 
@@ -173,10 +180,9 @@ func (d grantDecision) append(ctx context.Context, a *Authority, g fold.Grant, u
 		return false, unavailable("append "+f.Type(), err)
 	case revoking:
 		a.Feed.Learn(d.id.Partition(), fold.Revocation{Grant: mark.Grant, Until: mark.Until})
-		a.written.Delete(d.id)
 	default:
 		next.Seq = receipt.Seq
-		a.written.Put(d.id, next)
+		a.written.put(next)
 	}
 	return false, nil
 }

@@ -37,7 +37,8 @@ type Line struct {
 	canonical []byte
 }
 
-// NewLine is the line of an entry.
+// NewLine is the line of an entry, whose header and data it shares: nothing may be
+// parsed into it.
 func NewLine(e eventlog.Entry, leaf tlog.Hash) Line {
 	return Line{Seq: e.Seq, Stored: e.Stored, Leaf: leaf, Subject: e.Message.Subject, Headers: e.Message.Header, Data: e.Message.Data}
 }

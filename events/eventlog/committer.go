@@ -275,6 +275,9 @@ func (c *committer) note(a *appending, seq uint64) {
 // stale reports whether the subject has moved on from what a unit was decided on.
 // It may be by this same unit, sent before, so that is no conflict yet.
 func (c *committer) stale(a *appending) bool {
+	if !a.guarded {
+		return false
+	}
 	last, _ := c.written.Get(a.unit.Event.Subject)
-	return a.guarded && last > a.unit.Expect
+	return last > a.unit.Expect
 }

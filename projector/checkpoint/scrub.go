@@ -60,14 +60,18 @@ func scrub(ctx context.Context, log *eventlog.Log, reader projector.Reader, stre
 		return err
 	}
 	for first := max(1, head.First); first <= head.Seq; first += scrubPiece {
-		piece := eventlog.From{Seq: first, Last: min(first+scrubPiece-1, head.Seq)}
+		piece, last := eventlog.From{Seq: first, Last: min(first+scrubPiece-1, head.Seq)}, uint64(0)
 		err := log.Replay(ctx, stream, piece, func(batch []eventlog.Entry) error {
 			if err := compare(ctx, reader, stream, batch); err != nil {
 				return err
 			}
-			read(batch[len(batch)-1].Seq)
+			last = batch[len(batch)-1].Seq
+			read(last)
 			return limit.WaitN(ctx, len(batch))
 		})
+		if err == nil && last < piece.Last {
+			err = fmt.Errorf("%s ends before sequence %d, which it had", stream, piece.Last)
+		}
 		if err != nil {
 			return err
 		}
