@@ -1,13 +1,19 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // TestWrongAnswers are each found and told by their kind.
@@ -81,6 +87,11 @@ func TestRightAnswers(t *testing.T) {
 		if failed, _ := report.Problems(); failed != 0 || report.Runs[0].done() == 0 {
 			t.Errorf("%s: %+v", o, report.Runs)
 		}
+	}
+	// The audience is not asked for by a refresh.
+	report := f.run(t, "aud", Refresh, false)
+	if failed, _ := report.Problems(); failed != 0 || report.Runs[0].Verified == 0 {
+		t.Errorf("a refresh without an audience: %+v", report.Runs)
 	}
 }
 
@@ -170,6 +181,32 @@ func TestNobodyListens(t *testing.T) {
 	}
 	if !slices.Equal(kept, tokens) || len(report.Events) != 0 || report.NotVerified == "" {
 		t.Errorf("%q, %+v", kept, report)
+	}
+}
+
+// TestTransportError has few kinds, and quotes nothing.
+func TestTransportError(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		err    error
+		want   string
+		unsent bool
+	}{
+		{fasthttp.ErrDialTimeout, "timeout", true},
+		{fasthttp.ErrTimeout, "timeout", false},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "connection refused", true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "auth.example"}}, "host not found", true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, "connection reset", false},
+		{&net.OpError{Op: "write", Err: syscall.EPIPE}, "connection reset", false},
+		{io.EOF, "connection closed", false},
+		{fasthttp.ErrBodyTooLarge, "answer too large", false},
+		{errors.New("cannot read this header"), "other", false},
+	}
+	for _, tt := range tests {
+		err := fmt.Errorf("doing it: %w", tt.err)
+		if got := transportError(err); got != tt.want || unsent(err) != tt.unsent {
+			t.Errorf("%v: %q, unsent: %v", tt.err, got, unsent(err))
+		}
 	}
 }
 

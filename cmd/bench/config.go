@@ -117,8 +117,8 @@ type Target struct {
 	// in exchanges.
 	Scope              string
 	Resource, Audience []string
-	// RefreshTokens are those that the client holds, each of another grant. In the
-	// end they are the newest ones.
+	// RefreshTokens are those that the client holds, each of another grant, and at
+	// least one for each worker.
 	RefreshTokens []string
 }
 
