@@ -3,18 +3,19 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Kinds of failures.
 const (
 	// failedStatus is an answer that says no: its status and OAuth error code.
 	failedStatus = "status"
-	// failedTransport is no answer. Whether the request was done is not known.
+	// failedTransport is no answer. Whether the request was done is not known, unless
+	// it was not sent.
 	failedTransport = "transport"
 	// failedAnswer is one that says yes and is not what it has to be.
 	failedAnswer = "answer"
@@ -24,9 +25,7 @@ const (
 // sent or told but error codes.
 type failure struct{ kind, what string }
 
-func wrong(format string, args ...any) *failure {
-	return &failure{failedAnswer, fmt.Sprintf(format, args...)}
-}
+func wrong(what string) *failure { return &failure{failedAnswer, what} }
 
 // tokenAnswer is RFC 6749 §5.1's, and RFC 8693 §2.2.1's.
 type tokenAnswer struct {
@@ -36,7 +35,34 @@ type tokenAnswer struct {
 	RefreshToken    string `json:"refresh_token"`
 	Scope           string `json:"scope"`
 	IssuedTokenType string `json:"issued_token_type"`
+
+	// from is the answer that it was read from.
+	from answer
 }
+
+// expiry is when its access token ends.
+func (t tokenAnswer) expiry() expiry {
+	if t.ExpiresIn == 0 {
+		return expiry{}
+	}
+	return expiry{t.from.sent.Unix() + t.ExpiresIn - clockSlack, t.from.received.Unix() + t.ExpiresIn + clockSlack}
+}
+
+// clockSlack is how far clocks may be apart, and a second that was rounded, in
+// seconds.
+const clockSlack = 3
+
+// An expiry is when a token ends, in Unix seconds. It was issued at some time between
+// request and answer. The zero value says that it was not told.
+type expiry struct{ earliest, latest int64 }
+
+// holds reports whether exp is what was told.
+func (e expiry) holds(exp int64) bool {
+	return e == expiry{} || exp >= e.earliest && exp <= e.latest
+}
+
+// after reports whether a token lives longer than until then, as far as is known.
+func (e expiry) after(t time.Time) bool { return e == expiry{} || e.earliest > t.Unix() }
 
 // introspectionAnswer is RFC 7662 §2.2's, of what is looked at.
 type introspectionAnswer struct {
@@ -53,57 +79,89 @@ func (a answer) refused() *failure {
 	}
 	_ = json.Unmarshal(a.body, &told)
 	what := strconv.Itoa(a.status)
-	if code, ok := told.Error.(string); ok && len(code) <= 64 {
-		what += " " + code
+	if code, ok := told.Error.(string); ok {
+		what += " " + errorCode(code)
 	}
 	return &failure{failedStatus, what}
 }
 
-// readJSON reads a successful answer.
+// errorCode is an error code as it may be shown: of the characters of RFC 6749 §5.2.
+func errorCode(code string) string {
+	odd := func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
+	if code == "" || len(code) > 64 || strings.ContainsFunc(code, odd) {
+		return "an odd error code"
+	}
+	return code
+}
+
+// doubtful reports whether the server itself does not say whether it was done.
+func (a answer) doubtful() bool {
+	code := a.redirected().Get("error") // a browser shows no status (RFC 6749 §4.1.2.1)
+	return a.status >= http.StatusInternalServerError || code == "server_error" || code == "temporarily_unavailable"
+}
+
+// redirected are the parameters of the redirect that it is; none if it is none.
+func (a answer) redirected() url.Values {
+	if a.status != http.StatusFound && a.status != http.StatusSeeOther {
+		return nil
+	}
+	to, err := url.Parse(string(a.location))
+	if err != nil {
+		return nil
+	}
+	return to.Query()
+}
+
+// readJSON reads a successful answer, also one of which something else is wrong.
 func (a answer) readJSON(into any, noStore bool) *failure {
+	if a.status != http.StatusOK {
+		return a.refused()
+	}
+	err := json.Unmarshal(a.body, into)
 	mediaType, _, _ := bytes.Cut(a.contentType, []byte(";"))
 	switch {
-	case a.status != http.StatusOK:
-		return a.refused()
 	case !bytes.EqualFold(bytes.TrimSpace(mediaType), []byte("application/json")):
-		return wrong("the content type is %.60q", a.contentType)
+		return wrong("the content type is not application/json")
 	case noStore && !bytes.Contains(bytes.ToLower(a.cacheControl), []byte("no-store")):
 		return wrong("it may be stored: no Cache-Control of no-store")
-	case json.Unmarshal(a.body, into) != nil:
+	case err != nil:
 		return wrong("it is not a JSON object of its kind")
 	}
 	return nil
 }
 
-// tokens reads an answer of the token endpoint.
-func (a answer) tokens() (t tokenAnswer, f *failure) {
-	if f := a.readJSON(&t, true); f != nil {
-		return t, f
-	}
+// tokens reads an answer of the token endpoint, as far as it can be read. Strict is
+// what Chancery always has, and RFC 6749 §5.1 recommends.
+func (a answer) tokens(strict bool) (t tokenAnswer, f *failure) {
+	f = a.readJSON(&t, true)
+	t.from = a
 	switch {
+	case f != nil:
+		return t, f
 	case t.AccessToken == "":
 		return t, wrong("no access_token")
 	case !strings.EqualFold(t.TokenType, "Bearer"):
-		return t, wrong("token_type is %.20q", t.TokenType)
-	case t.ExpiresIn <= 0:
-		return t, wrong("expires_in is %d", t.ExpiresIn)
+		return t, wrong("token_type is not Bearer")
+	case t.ExpiresIn < 0, t.ExpiresIn == 0 && strict:
+		return t, wrong("expires_in is not a time to come")
 	}
 	return t, nil
 }
 
-// active reads an answer about a token that is active.
-func (a answer) active(client string, expires int64, noStore bool) *failure {
+// active reads an answer about a token that is active. Strict is what Chancery always
+// has; RFC 7662 §2.2 leaves all but active to the server.
+func (a answer) active(client string, e expiry, strict bool) *failure {
 	var t introspectionAnswer
-	if f := a.readJSON(&t, noStore); f != nil {
+	if f := a.readJSON(&t, strict); f != nil {
 		return f
 	}
 	switch {
 	case !t.Active:
 		return wrong("an active token is told to be inactive")
-	case t.ClientID != client:
+	case t.ClientID != client && (t.ClientID != "" || strict):
 		return wrong("client_id is not the client's")
-	case t.Expires < expires-clockSlack || t.Expires > expires+clockSlack:
-		return wrong("exp is %d s off what the token was issued with", t.Expires-expires)
+	case !e.holds(t.Expires) && (t.Expires != 0 || strict):
+		return wrong("exp is not what the token was issued with")
 	}
 	return nil
 }
@@ -121,14 +179,12 @@ func (a answer) code(redirect, state string) (string, *failure) {
 	if a.status != http.StatusFound && a.status != http.StatusSeeOther {
 		return "", a.refused()
 	}
-	to, err := url.Parse(string(a.location))
-	if err != nil || !strings.HasPrefix(string(a.location), redirect) {
-		return "", wrong("a redirect that is not to the client")
-	}
-	q := to.Query()
+	q := a.redirected()
 	switch {
-	case q.Get("error") != "":
-		return "", &failure{failedStatus, strconv.Itoa(a.status) + " " + q.Get("error")}
+	case q == nil || !strings.HasPrefix(string(a.location), redirect):
+		return "", wrong("a redirect that is not to the client")
+	case q.Has("error"):
+		return "", &failure{failedStatus, strconv.Itoa(a.status) + " " + errorCode(q.Get("error"))}
 	case q.Get("state") != state:
 		return "", wrong("a redirect with another state")
 	case q.Get("code") == "":

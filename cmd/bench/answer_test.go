@@ -1,218 +1,20 @@
 package bench
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/chancery-authority/chancery/api/jose"
-	"github.com/chancery-authority/chancery/api/secret"
+	"github.com/valyala/fasthttp"
 )
-
-// A fake is a server that answers rightly, but for one thing.
-type fake struct {
-	*httptest.Server
-
-	key, other jose.SigningKey
-
-	mu     sync.Mutex
-	wrong  string
-	issued int
-}
-
-func newFake(t *testing.T) *fake {
-	t.Helper()
-	f := &fake{}
-	for _, k := range []*jose.SigningKey{&f.key, &f.other} {
-		made, err := jose.GenerateKey(jose.ES256)
-		if err != nil {
-			t.Fatal(err)
-		}
-		*k = made
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/openid-configuration", f.metadata)
-	mux.HandleFunc("GET /jwks", f.jwks)
-	mux.HandleFunc("POST /token", f.token)
-	mux.HandleFunc("POST /introspect", f.introspect)
-	mux.HandleFunc("POST /revoke", f.revoke)
-	f.Server = httptest.NewServer(mux)
-	t.Cleanup(f.Close)
-	return f
-}
-
-func (f *fake) metadata(w http.ResponseWriter, _ *http.Request) {
-	f.answer(w, http.StatusOK, map[string]any{
-		"issuer": f.URL, "token_endpoint": f.URL + "/token", "introspection_endpoint": f.URL + "/introspect",
-		"revocation_endpoint": f.URL + "/revoke", "jwks_uri": f.URL + "/jwks",
-	})
-}
-
-func (f *fake) jwks(w http.ResponseWriter, _ *http.Request) {
-	text, err := jose.MarshalJWKS([]jose.PublicKey{f.key.Public()})
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(text)
-}
-
-// is reports what is to be wrong, and gives a number of its own to each call.
-func (f *fake) is() (wrong string, n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.issued++
-	return f.wrong, f.issued
-}
-
-func (f *fake) answer(w http.ResponseWriter, status int, body any) {
-	if w.Header().Get("Content-Type") == "" {
-		w.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	}
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body)
-}
-
-// brokenAtAll does what can be wrong with any answer; false means that it is right.
-func (f *fake) brokenAtAll(w http.ResponseWriter, r *http.Request, wrong string) bool {
-	switch wrong {
-	case "status":
-		f.answer(w, http.StatusInternalServerError, map[string]string{"error": "server_error", "error_description": "secret-detail"})
-	case "refused":
-		f.answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
-	case "content type":
-		w.Header().Set("Content-Type", "text/html")
-		f.answer(w, http.StatusOK, map[string]string{})
-	case "no object":
-		f.answer(w, http.StatusOK, []int{1})
-	case "closed":
-		panic(http.ErrAbortHandler)
-	case "silent":
-		_, _ = io.Copy(io.Discard, r.Body) // then it is noticed when the client goes
-		<-r.Context().Done()
-	default:
-		return false
-	}
-	return true
-}
-
-func (f *fake) token(w http.ResponseWriter, r *http.Request) {
-	wrong, n := f.is()
-	if wrong != "cacheable" {
-		w.Header().Set("Cache-Control", "no-store")
-	}
-	if f.brokenAtAll(w, r, wrong) {
-		return
-	}
-	body := map[string]any{"token_type": "Bearer", "expires_in": 3600, "scope": "read"}
-	body["access_token"] = f.access(wrong, n)
-	grant := r.FormValue("grant_type")
-	if grant == "refresh_token" || wrong == "refresh token" {
-		body["refresh_token"] = "refresh-" + strconv.Itoa(n)
-	}
-	if strings.HasSuffix(grant, "token-exchange") && wrong != "issued_token_type" {
-		body["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
-	}
-	switch wrong {
-	case "same":
-		body["refresh_token"] = r.FormValue("refresh_token")
-	case "token_type":
-		body["token_type"] = "mac"
-	case "expires_in", "access_token":
-		delete(body, wrong)
-	}
-	f.answer(w, http.StatusOK, body)
-}
-
-// access is an access token with a claim or a signature that may be wrong.
-func (f *fake) access(wrong string, n int) string {
-	now := time.Now().Unix()
-	c := jose.Claims{
-		Issuer: f.URL, Subject: "client", Audience: []string{"api"}, Expires: now + 3600, IssuedAt: now, JTI: strconv.Itoa(n),
-		ClientID: "client", Scope: jose.Scope{"read"}, ClientEpoch: 1,
-	}
-	key := f.key
-	switch wrong {
-	case "signature":
-		key = f.other
-	case "iss":
-		c.Issuer = "https://other.example"
-	case "aud":
-		c.Audience = []string{"another"}
-	case "exp":
-		c.Expires -= 600
-	case "client_id":
-		c.ClientID = "another"
-	case "scope":
-		c.Scope = jose.Scope{"write"}
-	}
-	token, err := jose.Sign(key, c)
-	if err != nil {
-		return err.Error()
-	}
-	return token
-}
-
-func (f *fake) introspect(w http.ResponseWriter, r *http.Request) {
-	wrong, _ := f.is()
-	if wrong = strings.TrimPrefix(wrong, "introspection: "); f.brokenAtAll(w, r, wrong) {
-		return
-	}
-	body := map[string]any{"active": true, "client_id": "client", "exp": time.Now().Unix() + 3600}
-	switch wrong {
-	case "inactive":
-		body = map[string]any{"active": false}
-	case "another client":
-		body["client_id"] = "another"
-	case "another end":
-		body["exp"] = time.Now().Unix() + 60
-	}
-	f.answer(w, http.StatusOK, body)
-}
-
-func (f *fake) revoke(w http.ResponseWriter, r *http.Request) {
-	if wrong, _ := f.is(); f.brokenAtAll(w, r, strings.TrimPrefix(wrong, "revocation: ")) {
-		return
-	}
-	w.WriteHeader(http.StatusOK)
-}
-
-// set makes something wrong from now on.
-func (f *fake) set(wrong string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.wrong = wrong
-}
-
-// run measures the fake with something wrong.
-func (f *fake) run(t *testing.T, wrong string, o Operation) Report {
-	t.Helper()
-	cfg := short(Target{
-		Issuer: f.URL, Client: Client{"client", secret.New("planted-client-secret")}, Audience: []string{"api"},
-		RefreshTokens: []string{"first-a", "first-b", "first-c"},
-	}, o)
-	if o != Refresh {
-		cfg.Target.RefreshTokens = nil
-	}
-	if wrong == "silent" {
-		cfg.Timeout = 50 * time.Millisecond
-	}
-	f.set(wrong)
-	report, err := Run(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return report
-}
 
 // TestWrongAnswers are each found and told by their kind.
 func TestWrongAnswers(t *testing.T) {
@@ -225,6 +27,9 @@ func TestWrongAnswers(t *testing.T) {
 	}{
 		{ClientCredentials, "status", ErrorCount{Kind: "status", What: "500 server_error"}},
 		{ClientCredentials, "refused", ErrorCount{Kind: "status", What: "401 invalid_client"}},
+		{ClientCredentials, "odd code", ErrorCount{Kind: "status", What: "400 an odd error code"}},
+		{ClientCredentials, "large header", ErrorCount{Kind: "transport", What: "answer too large"}},
+		{ClientCredentials, "unreadable header", ErrorCount{Kind: "transport", What: "other"}},
 		{ClientCredentials, "closed", ErrorCount{Kind: "transport", What: "connection closed"}},
 		{ClientCredentials, "silent", ErrorCount{Kind: "transport", What: "timeout"}},
 		{ClientCredentials, "content type", ErrorCount{Kind: "answer", What: "content type"}},
@@ -232,15 +37,16 @@ func TestWrongAnswers(t *testing.T) {
 		{ClientCredentials, "no object", ErrorCount{Kind: "answer", What: "not a JSON object"}},
 		{ClientCredentials, "access_token", ErrorCount{Kind: "answer", What: "no access_token"}},
 		{ClientCredentials, "token_type", ErrorCount{Kind: "answer", What: "token_type"}},
-		{ClientCredentials, "expires_in", ErrorCount{Kind: "answer", What: "expires_in"}},
 		{ClientCredentials, "refresh token", ErrorCount{Kind: "answer", What: "a refresh token for client credentials"}},
 		{ClientCredentials, "signature", ErrorCount{Kind: "answer", What: "signature"}},
+		{ClientCredentials, "no keys", ErrorCount{Kind: "answer", What: "JWK Set cannot be fetched"}},
+		{ClientCredentials, "large keys", ErrorCount{Kind: "answer", What: "JWK Set cannot be fetched"}},
 		{ClientCredentials, "iss", ErrorCount{Kind: "answer", What: "iss of"}},
 		{ClientCredentials, "aud", ErrorCount{Kind: "answer", What: "aud of"}},
 		{ClientCredentials, "exp", ErrorCount{Kind: "answer", What: "exp of"}},
 		{ClientCredentials, "client_id", ErrorCount{Kind: "answer", What: "client_id of"}},
 		{ClientCredentials, "scope", ErrorCount{Kind: "answer", What: "scope of"}},
-		{Refresh, "same", ErrorCount{Kind: "answer", What: "a refresh token that was there before"}},
+		{Refresh, "token_type", ErrorCount{Kind: "answer", What: "token_type"}},
 		{Refresh, "status", ErrorCount{Kind: "status", What: "500 server_error"}},
 		{Exchange, "issued_token_type", ErrorCount{Kind: "answer", What: "no issued_token_type"}},
 		{Introspection, "introspection: inactive", ErrorCount{Kind: "answer", What: "told to be inactive"}},
@@ -251,7 +57,7 @@ func TestWrongAnswers(t *testing.T) {
 		{Revocation, "revocation: closed", ErrorCount{Kind: "transport", What: "connection closed"}},
 	}
 	for _, tt := range tests {
-		report := f.run(t, tt.wrong, tt.operation)
+		report := f.run(t, tt.wrong, tt.operation, false)
 		got := report.Runs[0].Errors
 		found := slices.ContainsFunc(got, func(e ErrorCount) bool {
 			return e.Kind == tt.want.Kind && strings.Contains(e.What, tt.want.What) && e.Count > 0
@@ -262,6 +68,9 @@ func TestWrongAnswers(t *testing.T) {
 		// What went wrong has no time, and nothing that was sent or told is shown.
 		if report.Runs[0].done() != 0 && tt.wrong != "" {
 			t.Errorf("%s, %s: %d are done", tt.operation, tt.wrong, report.Runs[0].done())
+		}
+		if report.Runs[0].Verified != 0 && tt.operation == ClientCredentials && tt.wrong != "refresh token" {
+			t.Errorf("%s, %s: %d are verified", tt.operation, tt.wrong, report.Runs[0].Verified)
 		}
 		if text := fmt.Sprintf("%+v", report); strings.Contains(text, "secret-detail") || strings.Contains(text, "planted") {
 			t.Errorf("%s, %s: a secret is shown: %s", tt.operation, tt.wrong, text)
@@ -274,9 +83,183 @@ func TestRightAnswers(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	for _, o := range []Operation{ClientCredentials, Refresh, Exchange, Introspection, Revocation} {
-		report := f.run(t, "", o)
+		report := f.run(t, "", o, false)
 		if failed, _ := report.Problems(); failed != 0 || report.Runs[0].done() == 0 {
 			t.Errorf("%s: %+v", o, report.Runs)
+		}
+	}
+	// The audience is not asked for by a refresh.
+	report := f.run(t, "aud", Refresh, false)
+	if failed, _ := report.Problems(); failed != 0 || report.Runs[0].Verified == 0 {
+		t.Errorf("a refresh without an audience: %+v", report.Runs)
+	}
+}
+
+// TestLeftToServers is what other servers may leave out, and Chancery has.
+func TestLeftToServers(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		operation   Operation
+		wrong, want string
+	}{
+		{ClientCredentials, "expires_in", "expires_in"},
+		{Refresh, "same", "a refresh token that was there before"},
+		{Refresh, "no refresh token", "no refresh_token"},
+		{Introspection, "introspection: no exp", "exp is"},
+		{Introspection, "introspection: no client_id", "client_id"},
+	}
+	for _, tt := range tests {
+		report := newFake(t).run(t, tt.wrong, tt.operation, false)
+		if failed, _ := report.Problems(); failed != 0 || report.Runs[0].done() == 0 || report.TokensRefused != 0 {
+			t.Errorf("%s, %s at another server: %+v", tt.operation, tt.wrong, report)
+		}
+		f := newFake(t)
+		report = f.run(t, tt.wrong, tt.operation, true)
+		if got := report.Runs[0].Errors; len(got) != 1 || !strings.Contains(got[0].What, tt.want) {
+			t.Errorf("%s, %s at a Chancery: %+v", tt.operation, tt.wrong, got)
+		}
+		for token, times := range f.presented {
+			if times != 1 {
+				t.Errorf("%s: a refresh token was presented %d times: %s", tt.wrong, times, token)
+			}
+		}
+	}
+}
+
+// TestRefreshTokensAreKept whatever becomes of an answer: none is presented again once
+// there was one.
+func TestRefreshTokensAreKept(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		presented, refused, ended int
+	}{
+		"lost once":    {presented: 2},
+		"token_type":   {presented: 1},
+		"cacheable":    {presented: 1},
+		"content type": {presented: 1, refused: 3, ended: 2},
+		"refused":      {},                                   // who the client is was not accepted: the token is as it was
+		"status":       {presented: 1 + repeats, refused: 2}, // by each worker, and meanwhile time is over
+	}
+	for wrong, want := range tests {
+		t.Run(wrong, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
+			report := f.run(t, wrong, Refresh, true)
+			for token, times := range f.presented {
+				if times != want.presented && want.presented > 0 {
+					t.Errorf("%s was presented %d times, want %d", token, times, want.presented)
+				}
+			}
+			if report.TokensRefused != want.refused || report.Runs[0].WorkersEnded != want.ended || len(report.RefreshTokens) != 3-want.refused {
+				t.Errorf("%+v", report)
+			}
+			if len(f.presented) < 2 {
+				t.Errorf("%d tokens were presented", len(f.presented))
+			}
+		})
+	}
+}
+
+// TestNobodyListens leaves refresh tokens as they are: nothing was sent.
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	tokens := []string{"a", "b"}
+	var kept []string
+	cfg := short(Target{Endpoints: Endpoints{Token: s.URL}, Client: Client{ID: "client"}, RefreshTokens: tokens, Admin: noEvents}, Refresh)
+	cfg.KeepTokens = func(tokens []string) error {
+		kept = slices.Clone(tokens)
+		return nil
+	}
+	report, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := report.Runs[0]; len(got.Errors) != 1 || got.Errors[0].What != "connection refused" || got.Requests != 0 {
+		t.Errorf("%+v", got)
+	}
+	if !slices.Equal(kept, tokens) || len(report.Events) != 0 || report.NotVerified == "" {
+		t.Errorf("%q, %+v", kept, report)
+	}
+}
+
+// TestTransportError has few kinds, and quotes nothing.
+func TestTransportError(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		err    error
+		want   string
+		unsent bool
+	}{
+		{fasthttp.ErrDialTimeout, "timeout", true},
+		{fasthttp.ErrTimeout, "timeout", false},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "connection refused", true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Name: "auth.example"}}, "host not found", true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, "connection reset", false},
+		{&net.OpError{Op: "write", Err: syscall.EPIPE}, "connection reset", false},
+		{io.EOF, "connection closed", false},
+		{fasthttp.ErrBodyTooLarge, "answer too large", false},
+		{errors.New("cannot read this header"), "other", false},
+	}
+	for _, tt := range tests {
+		err := fmt.Errorf("doing it: %w", tt.err)
+		if got := transportError(err); got != tt.want || unsent(err) != tt.unsent {
+			t.Errorf("%v: %q, unsent: %v", tt.err, got, unsent(err))
+		}
+	}
+}
+
+// TestExpiry is held against the times of the request, however long the answer took.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	sent := time.Unix(1_000_000, 0)
+	answer := tokenAnswer{ExpiresIn: 300, from: answer{span: span{sent, sent.Add(20 * time.Second)}}}
+	for exp, want := range map[int64]bool{1_000_296: false, 1_000_297: true, 1_000_310: true, 1_000_323: true, 1_000_324: false} {
+		if got := answer.expiry().holds(exp); got != want {
+			t.Errorf("%d: %v", exp, got)
+		}
+	}
+	if e := answer.expiry(); !e.after(sent.Add(296*time.Second)) || e.after(sent.Add(297*time.Second)) {
+		t.Error("it lives longer than is known")
+	}
+	if e := (tokenAnswer{}).expiry(); !e.holds(1) || !e.after(sent) {
+		t.Error("an end that was not told is held against something")
+	}
+}
+
+// TestRedirects opened a grant, may have, or have not.
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	const fact = "grant.opened.v1"
+	tests := []struct {
+		status                int
+		to                    string
+		acknowledged, unknown int64
+	}{
+		{http.StatusFound, redirectURI + "?code=x&state=state-1", 1, 0},
+		{http.StatusFound, redirectURI + "?error=access_denied", 0, 0},
+		{http.StatusFound, redirectURI + "?error=server_error", 0, 1},
+		{http.StatusSeeOther, redirectURI + "?error=temporarily_unavailable", 0, 1},
+		{http.StatusFound, "/login", 0, 0},
+		{http.StatusOK, "", 0, 0},
+		{http.StatusServiceUnavailable, "", 0, 1},
+		{http.StatusTooManyRequests, "", 0, 0},
+	}
+	for _, tt := range tests {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", tt.to)
+			w.WriteHeader(tt.status)
+		}))
+		w := &worker{
+			conn: newConn(Client{ID: "client"}, nil, time.Minute), cookie: "session=x", at: Endpoints{Authorization: s.URL},
+			tally: newTally(), recorder: newRecorder(),
+		}
+		_, f := w.authorize()
+		w.close()
+		s.Close()
+		if got := w.tally; got.acknowledged[fact] != tt.acknowledged || got.unknown[fact] != tt.unknown || (f == nil) != (tt.acknowledged == 1) {
+			t.Errorf("%d to %q: %v, %v, %v", tt.status, tt.to, got.acknowledged, got.unknown, f)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,6 +79,11 @@ type Config struct {
 	// Own is the authority to start, if Target names none.
 	Own    Own
 	Target Target
+	// KeepTokens is given the newest of Target.RefreshTokens after each operation, to be
+	// kept: all those before do not count any more. It may be nil.
+	KeepTokens func(tokens []string) error
+	// Version is what is reported of this program.
+	Version string
 	// Progress is told how far it has come. It may be nil.
 	Progress func(text string)
 }
@@ -107,11 +113,12 @@ type Target struct {
 	// Client is one that is registered; without an id one is registered by Admin,
 	// and a user.
 	Client Client
-	// Scope, Resource (RFC 8707) and Audience are asked for in token requests.
+	// Scope, Resource (RFC 8707) and Audience are asked for by client credentials and
+	// in exchanges.
 	Scope              string
 	Resource, Audience []string
-	// RefreshTokens are those that the client holds, each of another grant. In the
-	// end they are the newest ones.
+	// RefreshTokens are those that the client holds, each of another grant, and at
+	// least one for each worker.
 	RefreshTokens []string
 }
 
@@ -138,11 +145,27 @@ func (c Config) check() error {
 	case c.Duration <= 0 || c.Timeout <= 0 || c.Warmup < 0 || c.VerifyEvery < 0:
 		return errors.New("what is measured must take time, answers must have time, and nothing is negative")
 	case c.isOwn():
-		return c.Own.check()
+		return errors.Join(c.Own.check(), c.checkNames())
 	case c.registers() && c.Target.Admin == nil:
 		return errors.New("a client is needed, or the admin key to register one")
 	case c.registers() && c.Target.Issuer == "":
 		return errors.New("to register a client, the issuer is needed")
+	case len(c.Target.RefreshTokens) > 0 && len(c.Target.RefreshTokens) < c.Workers:
+		return fmt.Errorf("%d refresh tokens are too few for %d workers", len(c.Target.RefreshTokens), c.Workers)
+	}
+	return c.checkNames()
+}
+
+// checkNames reports a process that has the name of another.
+func (c Config) checkNames() error {
+	taken := []string{"generator", "together"}
+	if c.isOwn() {
+		taken = append(taken, c.Own.names()...)
+	}
+	for name := range c.Processes {
+		if slices.Contains(taken, name) {
+			return fmt.Errorf("a process that is not one of its own cannot be called %q", name)
+		}
 	}
 	return nil
 }
@@ -174,6 +197,27 @@ func (o Own) check() error {
 
 // one reports whether it is one process.
 func (o Own) one() bool { return o.APIs == 1 && o.Projectors == 1 && o.NATSServers == 0 }
+
+// servers is how many NATS servers it has; 0 is the one within the one process.
+func (o Own) servers() int {
+	if o.one() {
+		return 0
+	}
+	return max(1, o.NATSServers)
+}
+
+// names are those of its processes.
+func (o Own) names() (all []string) {
+	if o.one() {
+		return []string{"serve"}
+	}
+	for name, n := range map[string]int{"nats-": o.servers(), "projector-": o.Projectors, "api-": o.APIs} {
+		for i := range n {
+			all = append(all, name+strconv.Itoa(i))
+		}
+	}
+	return all
+}
 
 // targets is the part of a token request's form that narrows what is issued.
 func (t Target) targets() string {

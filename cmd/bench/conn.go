@@ -13,14 +13,26 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// A span is from just before a request was written to when its answer was read.
+type span struct{ sent, received time.Time }
+
+func (s span) took() time.Duration { return s.received.Sub(s.sent) }
+
 // An answer is what a server said. Its bytes are those of the connection until the
 // next request.
 type answer struct {
+	span
+	// status is 0 if there was no answer, and unsent says that there was no request
+	// either: nobody could be connected to.
 	status                    int
+	unsent                    bool
 	contentType, cacheControl []byte
 	location                  []byte
 	body                      []byte
 }
+
+// maxHeader bounds the header of an answer, in bytes.
+const maxHeader = 64 << 10
 
 // A conn is the one connection of a worker to each host that it talks to.
 // Nothing is ever sent twice: whether the first one was done would not be known.
@@ -36,7 +48,8 @@ func newConn(c Client, t *tls.Config, timeout time.Duration) *conn {
 	return &conn{
 		http: &fasthttp.Client{
 			Name: "chancery-bench", MaxConnsPerHost: 1, ReadTimeout: timeout, WriteTimeout: timeout,
-			MaxResponseBodySize: maxBody, RetryIfErr: once, TLSConfig: t, DisablePathNormalizing: true,
+			MaxResponseBodySize: maxBody, ReadBufferSize: maxHeader, RetryIfErr: once, TLSConfig: t, DisablePathNormalizing: true,
+			DialDualStack: true,
 		},
 		request: &fasthttp.Request{}, response: &fasthttp.Response{},
 		basic: "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(c.ID)+":"+url.QueryEscape(c.Secret.Reveal()))), // RFC 6749 §2.3.1
@@ -44,7 +57,7 @@ func newConn(c Client, t *tls.Config, timeout time.Duration) *conn {
 }
 
 // post sends a form of the client, which authenticates itself by Basic.
-func (c *conn) post(to string, form []byte) (answer, time.Duration, error) {
+func (c *conn) post(to string, form []byte) (answer, error) {
 	c.request.Reset()
 	c.request.Header.SetMethod(fasthttp.MethodPost)
 	c.request.Header.SetContentType("application/x-www-form-urlencoded")
@@ -55,7 +68,7 @@ func (c *conn) post(to string, form []byte) (answer, time.Duration, error) {
 }
 
 // postJSON sends an object, as nobody.
-func (c *conn) postJSON(to string, body []byte) (answer, time.Duration, error) {
+func (c *conn) postJSON(to string, body []byte) (answer, error) {
 	c.request.Reset()
 	c.request.Header.SetMethod(fasthttp.MethodPost)
 	c.request.Header.SetContentType("application/json")
@@ -64,26 +77,26 @@ func (c *conn) postJSON(to string, body []byte) (answer, time.Duration, error) {
 }
 
 // get is a browser's with a cookie.
-func (c *conn) get(to, cookie string) (answer, time.Duration, error) {
+func (c *conn) get(to, cookie string) (answer, error) {
 	c.request.Reset()
 	c.request.Header.SetMethod(fasthttp.MethodGet)
 	c.request.Header.Set("Cookie", cookie)
 	return c.do(to)
 }
 
-func (c *conn) do(to string) (answer, time.Duration, error) {
+func (c *conn) do(to string) (answer, error) {
 	c.request.SetRequestURI(to)
-	began := time.Now()
+	a := answer{span: span{sent: time.Now()}}
 	err := c.http.Do(c.request, c.response)
-	took := time.Since(began)
+	a.received = time.Now()
 	if err != nil {
-		return answer{}, took, err
+		a.unsent = unsent(err)
+		return a, err
 	}
 	h := &c.response.Header
-	return answer{
-		status: c.response.StatusCode(), contentType: h.ContentType(), cacheControl: h.Peek("Cache-Control"),
-		location: h.Peek("Location"), body: c.response.Body(),
-	}, took, nil
+	a.status, a.contentType, a.cacheControl = c.response.StatusCode(), h.ContentType(), h.Peek("Cache-Control")
+	a.location, a.body = h.Peek("Location"), c.response.Body()
+	return a, nil
 }
 
 // cookies are those of the last answer, as they are sent back.
@@ -103,20 +116,36 @@ func (c *conn) cookies() (text string) {
 
 func (c *conn) close() { c.http.CloseIdleConnections() }
 
-// transportError is what went wrong between two programs, in few kinds.
+// unsent reports whether a request failed before any of it was sent.
+func unsent(err error) bool {
+	var dial *net.OpError
+	return errors.Is(err, fasthttp.ErrDialTimeout) || errors.As(err, &dial) && dial.Op == "dial"
+}
+
+// transportError is what went wrong between two programs, in few kinds. Texts of
+// errors may quote what was received.
 func transportError(err error) string {
-	var timeout net.Error
+	var (
+		timeout     net.Error
+		name        *net.DNSError
+		certificate *tls.CertificateVerificationError
+		header      *fasthttp.ErrSmallBuffer
+	)
 	switch {
-	case errors.Is(err, fasthttp.ErrTimeout), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, fasthttp.ErrTimeout), errors.Is(err, fasthttp.ErrDialTimeout), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "connection reset"
+	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.As(err, &header):
+		return "answer too large"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, fasthttp.ErrConnectionClosed):
 		return "connection closed"
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		return "answer too large"
+	case errors.As(err, &name):
+		return "host not found"
+	case errors.As(err, &certificate):
+		return "certificate not accepted"
 	}
-	return err.Error()
+	return "other"
 }

@@ -32,45 +32,92 @@ func (c EventCount) holds() bool {
 	return c.InLog >= c.Acknowledged && c.InLog <= c.Acknowledged+c.Unknown
 }
 
-// countEvents counts the events of a client that were stored after a time, by their
-// types. An empty time is from the beginning on.
-func countEvents(ctx context.Context, call AdminCall, client, after string, types []string, counted func(int64)) (map[string]int64, error) {
-	q := url.Values{"client": {client}, "type": {strings.Join(types, ",")}, "format": {"ndjson"}}
-	if after != "" {
-		at, err := time.Parse(time.RFC3339Nano, after)
-		if err != nil {
-			return nil, fmt.Errorf("counting events: %w", err)
-		}
-		q.Set("since", at.Add(time.Nanosecond).Format(time.RFC3339Nano))
-	}
-	body, err := call(ctx, http.MethodGet, nil, q, "events")
+// logClocks is how far the clocks of the servers that lead streams may be apart.
+const logClocks = time.Minute
+
+// A mark is how far the events of a client went. Those of one stream are in order; the
+// times of several are by different clocks.
+type mark struct {
+	// since is earlier than all that comes; zero is the beginning.
+	since time.Time
+	// last are the sequences of the last events from since on, by their streams.
+	last map[string]uint64
+}
+
+// event is what is looked at of an event.
+type event struct {
+	Stream string    `json:"stream"`
+	Seq    uint64    `json:"seq"`
+	Time   time.Time `json:"time"`
+	Type   string    `json:"type"`
+	Error  string    `json:"error"`
+}
+
+// findMark finds the mark of the client's events that are there.
+func findMark(ctx context.Context, call AdminCall, client string) (m mark, err error) {
+	body, err := call(ctx, http.MethodGet, nil, url.Values{"client": {client}, "limit": {"1"}}, "events")
 	if err != nil {
-		return nil, fmt.Errorf("counting events: %w", err)
+		return m, fmt.Errorf("finding the newest event of the client: %w", err)
 	}
-	defer body.Close()
+	var page struct {
+		Events []event `json:"events"`
+	}
+	if err := readAnswer(body, &page); err != nil {
+		return m, fmt.Errorf("finding the newest event of the client: %w", err)
+	}
+	if len(page.Events) == 0 {
+		return m, nil
+	}
+	m = mark{page.Events[0].Time.Add(-logClocks), map[string]uint64{}}
+	err = eachEvent(ctx, call, client, m.since, nil, func(e event) { m.last[e.Stream] = max(m.last[e.Stream], e.Seq) })
+	return m, err
+}
+
+// countEvents counts the events of a client after a mark, by their types.
+func countEvents(ctx context.Context, call AdminCall, client string, after mark, types []string, counted func(int64)) (map[string]int64, error) {
 	counts, n := map[string]int64{}, int64(0)
-	lines := bufio.NewScanner(body)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		var e struct {
-			Type  string `json:"type"`
-			Error string `json:"error"`
-		}
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("counting events: %w", err)
-		}
-		if e.Error != "" {
-			return nil, errors.New("counting events: they were cut short")
+	err := eachEvent(ctx, call, client, after.since, types, func(e event) {
+		if e.Seq <= after.last[e.Stream] {
+			return
 		}
 		counts[e.Type]++
 		if n++; n%1000 == 0 {
 			counted(n)
 		}
+	})
+	return counts, err
+}
+
+// eachEvent reads the events of a client since a time, of some types or all.
+func eachEvent(ctx context.Context, call AdminCall, client string, since time.Time, types []string, do func(event)) error {
+	q := url.Values{"client": {client}, "format": {"ndjson"}}
+	if len(types) > 0 {
+		q.Set("type", strings.Join(types, ","))
+	}
+	if !since.IsZero() {
+		q.Set("since", since.Format(time.RFC3339Nano))
+	}
+	body, err := call(ctx, http.MethodGet, nil, q, "events")
+	if err != nil {
+		return fmt.Errorf("counting events: %w", err)
+	}
+	defer body.Close()
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("counting events: %w", err)
+		}
+		if e.Error != "" {
+			return errors.New("counting events: they were cut short")
+		}
+		do(e)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("counting events: %w", err)
+		return fmt.Errorf("counting events: %w", err)
 	}
-	return counts, nil
+	return nil
 }
 
 // compare holds counts against the tally, in the order of the types' names.

@@ -2,10 +2,10 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -64,6 +64,43 @@ func (e Endpoints) at(replica string) (Endpoints, error) {
 	return e, nil
 }
 
+// secureAs refuses endpoints in clear text of an issuer that is not.
+func (e Endpoints) secureAs(issuer string) error {
+	if !hasScheme(issuer, "https") {
+		return nil
+	}
+	for _, to := range []string{e.Authorization, e.Token, e.Introspection, e.Revocation, e.JWKS, e.login} {
+		if to != "" && !hasScheme(to, "https") {
+			return fmt.Errorf("the issuer is at https, and its endpoint %.100q is not", to)
+		}
+	}
+	return nil
+}
+
+func hasScheme(address, scheme string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme == scheme
+}
+
+// newMetadataClient is for what is not measured: metadata and keys.
+func newMetadataClient(t *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: limited{&http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: t}}, Timeout: metadataTimeout,
+	}
+}
+
+// limited reads no more than maxBody of an answer.
+type limited struct{ http.RoundTripper }
+
+// RoundTrip is http.RoundTripper's.
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		answer.Body = http.MaxBytesReader(nil, answer.Body, maxBody)
+	}
+	return answer, err
+}
+
 // discover asks an issuer for its metadata: by RFC 8414 and, if it has none there,
 // by OpenID Connect Discovery.
 func discover(ctx context.Context, h *http.Client, issuer string) (Endpoints, error) {
@@ -103,7 +140,7 @@ func readMetadata(ctx context.Context, h *http.Client, address, issuer string) (
 		Issuer string `json:"issuer"`
 		Endpoints
 	}
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxBody)).Decode(&told); err != nil {
+	if err := json.NewDecoder(answer.Body).Decode(&told); err != nil {
 		return e, fmt.Errorf("reading metadata at %s: %w", address, err)
 	}
 	if told.Issuer != issuer { // RFC 8414 §3.3

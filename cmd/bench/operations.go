@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/chancery-authority/chancery/events"
@@ -31,38 +32,53 @@ func (w *worker) hold(ctx context.Context) *failure {
 	return f
 }
 
-// refreshOne refreshes what is next. A token whose answer was lost is presented again
-// when its turn comes.
+// holdPatiently is for before anything is measured: a server that is not available yet
+// is asked again for some time.
+func (w *worker) holdPatiently(ctx context.Context) *failure {
+	for began := time.Now(); ; {
+		f := w.hold(ctx)
+		if f == nil || f.kind != failedStatus || !strings.HasPrefix(f.what, "503") || time.Since(began) > prepareTimeout {
+			return f
+		}
+		select {
+		case <-time.After(failurePause):
+		case <-ctx.Done():
+			return f
+		}
+	}
+}
+
+// refreshOne refreshes what is next.
 func (w *worker) refreshOne(ctx context.Context) (s sample, more bool) {
 	h := w.next(len(w.held))
-	if h == nil {
+	if h == nil || h.refresh == "" { // of the client itself: there was no grant left for access tokens
 		if w.person.username == "" {
 			return s, false
 		}
 		if f := w.hold(ctx); f != nil {
-			return beside(Refresh, f), true
+			return failed(Refresh, f), true
 		}
 		h = w.held[0]
 	}
-	took, f := w.rotate(ctx, h)
-	return sample{operation: Refresh, took: took, failure: f}, true
+	at, f := w.rotate(ctx, h, Refresh)
+	return sample{Refresh, at, f}, true
 }
 
 // redeemOne redeems a code that it gets before.
 func (w *worker) redeemOne(ctx context.Context) sample {
 	code, f := w.authorize()
 	if f != nil {
-		return beside(Code, f)
+		return failed(Code, f)
 	}
-	h, took, f := w.redeem(ctx, code)
+	h, at, f := w.redeem(ctx, code)
 	if f == nil && len(w.spare) < maxSpare {
 		w.spare = append(w.spare, h)
 	}
-	return sample{operation: Code, took: took, failure: f}
+	return sample{Code, at, f}
 }
 
-// active is an access token that lives for some time yet.
-func (w *worker) active(ctx context.Context) (*held, *failure) {
+// active is an access token that lives for some time yet, for an operation.
+func (w *worker) active(ctx context.Context, o Operation) (*held, *failure) {
 	h := w.next(w.grants)
 	if h == nil {
 		if f := w.hold(ctx); f != nil {
@@ -70,11 +86,11 @@ func (w *worker) active(ctx context.Context) (*held, *failure) {
 		}
 		h = w.held[0]
 	}
-	if time.Until(h.expires) > renewBefore {
+	if h.expiry.after(time.Now().Add(renewBefore)) {
 		return h, nil
 	}
 	if h.refresh != "" {
-		_, f := w.rotate(ctx, h)
+		_, f := w.rotate(ctx, h, o)
 		return h, f
 	}
 	fresh, f := w.obtain(ctx)
@@ -85,33 +101,33 @@ func (w *worker) active(ctx context.Context) (*held, *failure) {
 }
 
 func (w *worker) introspectOne(ctx context.Context) sample {
-	h, f := w.active(ctx)
+	h, f := w.active(ctx, Introspection)
 	if f != nil {
-		return beside(Introspection, f)
+		return failed(Introspection, f)
 	}
 	w.begin("token_type_hint=access_token")
 	w.set("token", h.access)
-	a, took, f := w.post(w.at.Introspection, "")
+	a, f := w.post(w.at.Introspection, "")
 	if f == nil {
-		f = a.active(w.client.ID, h.expires.Unix(), w.chancery)
+		f = a.active(w.client.ID, h.expiry, w.chancery)
 	}
-	return sample{operation: Introspection, took: took, failure: f}
+	return sample{Introspection, a.span, f}
 }
 
 func (w *worker) exchangeOne(ctx context.Context) sample {
-	h, f := w.active(ctx)
+	h, f := w.active(ctx, Exchange)
 	if f != nil {
-		return beside(Exchange, f)
+		return failed(Exchange, f)
 	}
 	w.begin("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange" +
 		"&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token")
 	w.set("subject_token", h.access)
 	w.form = append(w.form, w.targets...)
-	t, took, f := w.tokens(ctx, events.TokenExchanged{}.Type())
+	t, f := w.tokens(ctx, events.TokenExchanged{}.Type(), true)
 	if f == nil && t.IssuedTokenType == "" { // RFC 8693 §2.2.1
 		f = wrong("no issued_token_type")
 	}
-	return sample{operation: Exchange, took: took, failure: f}
+	return sample{Exchange, t.from.span, f}
 }
 
 // revokeOne revokes a grant by its refresh token, or an access token of the client
@@ -123,7 +139,7 @@ func (w *worker) revokeOne(ctx context.Context) sample {
 	} else {
 		var f *failure
 		if h, f = w.obtain(ctx); f != nil {
-			return beside(Revocation, f)
+			return failed(Revocation, f)
 		}
 	}
 	if h.refresh == "" {
@@ -135,9 +151,9 @@ func (w *worker) revokeOne(ctx context.Context) sample {
 func (w *worker) revoke(hint, token, fact string) sample {
 	w.begin(hint)
 	w.set("token", token)
-	a, took, f := w.post(w.at.Revocation, fact)
+	a, f := w.post(w.at.Revocation, fact)
 	if f == nil {
 		f = a.revoked()
 	}
-	return sample{operation: Revocation, took: took, failure: f}
+	return sample{Revocation, a.span, f}
 }

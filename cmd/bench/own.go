@@ -20,11 +20,35 @@ import (
 // lowestPort is of the ports that processes listen on.
 const lowestPort = 20_000
 
+// maxStarts bounds how often a process is started that ends before it is ready, and
+// startPause is between two starts: together they are longer than NATS servers take to
+// find a leader.
+const (
+	maxStarts  = 10
+	startPause = 2 * time.Second
+)
+
+// A child is a process of an authority.
+type child struct {
+	*process.Process
+
+	// once says that it is not started again.
+	once    bool
+	starts  int
+	started time.Time
+}
+
+func (c *child) start(ctx context.Context) error {
+	c.starts++
+	c.started = time.Now()
+	return c.Start(ctx)
+}
+
 // An authority is one that was started for the run.
 type authority struct {
 	own Own
 	// processes are in the order in which they are started.
-	processes []*process.Process
+	processes []*child
 	// issuer is the address of the first API replica; replicas are those of all.
 	issuer   string
 	replicas []string
@@ -40,10 +64,7 @@ type authority struct {
 // when it is ready.
 func startAuthority(ctx context.Context, own Own) (a *authority, err error) {
 	a = &authority{own: own, http: &http.Client{Timeout: time.Second}}
-	servers := own.NATSServers
-	if !own.one() {
-		servers = max(1, servers)
-	}
+	servers := own.servers()
 	if a.ports, err = netfault.FreePorts(ctx, lowestPort, 2*servers+2*own.APIs+own.Projectors); err != nil {
 		return a, err
 	}
@@ -53,7 +74,7 @@ func startAuthority(ctx context.Context, own Own) (a *authority, err error) {
 		return a, err
 	}
 	for i, p := range a.processes {
-		if err := p.Start(ctx); err != nil {
+		if err := p.start(ctx); err != nil {
 			return a, errors.Join(err, a.stop())
 		}
 		if i < servers { // what comes after them does not wait for them
@@ -75,9 +96,10 @@ func (a *authority) port() string {
 }
 
 func (a *authority) add(name string, args ...string) {
-	a.processes = append(a.processes, &process.Process{
+	role := args[0]
+	a.processes = append(a.processes, &child{once: role == "serve" || role == "nats", Process: &process.Process{
 		Name: name, Log: filepath.Join(a.own.Dir, name+".log"), Argv: append([]string{a.own.Program, "bench-process"}, args...),
-	})
+	}})
 }
 
 // layServe lays out one process with the embedded server.
@@ -155,7 +177,7 @@ func (a *authority) waitNATS(ctx context.Context, i int) error {
 		case err != nil:
 			return err
 		case !p.Running():
-			return fmt.Errorf("%s ended: see %s", p.Name, p.Log)
+			return process.Permanent(ended(p.Process))
 		case !strings.Contains(string(text), "Server is ready"):
 			return errors.New("not yet")
 		}
@@ -163,18 +185,27 @@ func (a *authority) waitNATS(ctx context.Context, i int) error {
 	})
 }
 
-// ready asks all processes. One that finds no leader yet may end, and is started
-// again, as whoever supervises it does.
-func (a *authority) ready(ctx context.Context) error {
+// restart starts processes again that have ended, as whoever supervises them does: one
+// that finds no leader yet may end.
+func (a *authority) restart(ctx context.Context) error {
 	for _, p := range a.processes {
-		if !p.Running() {
-			if len(a.processes) == 1 {
-				return fmt.Errorf("%s ended: see %s", p.Name, p.Log)
-			}
-			if err := p.Start(ctx); err != nil {
+		switch {
+		case p.Running():
+		case p.once || p.starts == maxStarts:
+			return process.Permanent(ended(p.Process))
+		case time.Since(p.started) >= startPause:
+			if err := p.start(ctx); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// ready asks all processes.
+func (a *authority) ready(ctx context.Context) error {
+	if err := a.restart(ctx); err != nil {
+		return err
 	}
 	for _, at := range a.admins {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, at+"/health/ready", nil)
@@ -204,16 +235,30 @@ func (a *authority) admin() (AdminCall, error) {
 	return a.own.ConnectAdmin(a.admins[len(a.admins)-1], secret.New(strings.TrimSpace(string(text))))
 }
 
-// pids are those of the processes, by their names.
-func (a *authority) pids() map[string]int {
-	all := map[string]int{}
+// addPIDs adds those of the processes, by their names.
+func (a *authority) addPIDs(to map[string]int) map[string]int {
+	if to == nil {
+		to = map[string]int{}
+	}
 	for _, p := range a.processes {
 		if pid := p.PID(); pid != 0 {
-			all[p.Name] = pid
+			to[p.Name] = pid
 		}
 	}
-	return all
+	return to
 }
+
+// died is an error if any process has ended.
+func (a *authority) died() (err error) {
+	for _, p := range a.processes {
+		if !p.Running() {
+			err = errors.Join(err, ended(p.Process))
+		}
+	}
+	return err
+}
+
+func ended(p *process.Process) error { return fmt.Errorf("%s has ended: see %s", p.Name, p.Log) }
 
 // stop stops all processes, the last one first.
 func (a *authority) stop() error {

@@ -18,26 +18,27 @@ const (
 // A sample is one operation that was tried.
 type sample struct {
 	operation Operation
-	took      time.Duration
-	// failure is nil if it succeeded. beside says that it was of a request before
-	// the one that is measured.
+	span
+	// failure is nil if it succeeded. Of a request before the one that is measured
+	// there is no span.
 	failure *failure
-	beside  bool
 }
 
 // A recorder gathers samples of one measurement from all workers.
 type recorder struct {
-	mu      sync.Mutex
-	measure bool
-	rows    map[Operation]*row
-	errors  map[failure]int64
-	// errorsBefore are those of the warm-up.
-	errorsBefore int64
-	// requests are all that were answered in the measured time, also those that
-	// are not measured, and answered those that are, from the start on.
+	mu sync.Mutex
+	// What is answered is measured from the end of the warm-up on until the deadline.
+	// Both are zero before.
+	from, until time.Time
+	rows        map[Operation]*row
+	errors      map[failure]int64
+	// requests are all that were sent in the measured time, also those that are not
+	// measured, and answered those that are, from the start on.
 	requests int64
 	answered int64
 	verified int64
+	// left are workers that had nothing left to work with.
+	left int
 }
 
 type row struct {
@@ -51,23 +52,35 @@ func newRecorder() *recorder {
 }
 
 // begin ends the warm-up.
-func (r *recorder) begin() {
+func (r *recorder) begin(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.measure = true
+	r.from = now
+}
+
+// end is the deadline.
+func (r *recorder) end(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = now
+}
+
+// measures reports whether a time is within the measured time.
+func (r *recorder) measures(t time.Time) bool {
+	return !r.from.IsZero() && !t.Before(r.from) && (r.until.IsZero() || !t.After(r.until))
 }
 
 func (r *recorder) add(s sample) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.answered++
 	if s.failure != nil {
 		r.errors[*s.failure]++
-		if !r.measure {
-			r.errorsBefore++
-		}
 	}
-	r.answered++
-	if !r.measure {
+	if s.received.IsZero() {
+		s.received = time.Now()
+	}
+	if !r.measures(s.received) {
 		return
 	}
 	of := r.rows[s.operation]
@@ -79,17 +92,24 @@ func (r *recorder) add(s sample) {
 		of.failed++
 		return
 	}
-	of.max = max(of.max, s.took)
-	_ = of.times.RecordValue(min(longest, max(1, s.took.Microseconds()))) // within its bounds
+	of.max = max(of.max, s.took())
+	_ = of.times.RecordValue(min(longest, max(1, s.took().Microseconds()))) // within its bounds
 }
 
-// sent counts a request that was sent, whatever for.
-func (r *recorder) sent() {
+// requested counts a request that was sent, whatever for.
+func (r *recorder) requested(sent time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.measure {
+	if r.measures(sent) {
 		r.requests++
 	}
+}
+
+// leave counts a worker that has nothing left to work with.
+func (r *recorder) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left++
 }
 
 func (r *recorder) verifiedOne() {

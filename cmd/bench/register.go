@@ -9,17 +9,25 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/chancery-authority/chancery/api/rules"
 	"github.com/chancery-authority/chancery/api/secret"
 )
 
-// registered is what was registered for a run.
+// registered is what was registered for a run, or may have been: an answer can be lost.
+// Client and user have the same name.
 type registered struct {
-	client Client
+	client string
 	person person
-	user   string
+}
+
+// scopes are what a registered client may ask for.
+func (t Target) scopes() string {
+	all := append([]string{"read"}, strings.Fields(t.Scope)...)
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " ")
 }
 
 // call calls the admin API and reads the answer.
@@ -28,6 +36,10 @@ func (call AdminCall) call(ctx context.Context, method string, in, out any, path
 	if err != nil {
 		return err
 	}
+	return readAnswer(body, out)
+}
+
+func readAnswer(body io.ReadCloser, out any) error {
 	defer body.Close()
 	if out == nil {
 		_, err := io.Copy(io.Discard, body)
@@ -40,66 +52,60 @@ func (call AdminCall) call(ctx context.Context, method string, in, out any, path
 }
 
 // register registers a client that may do all that is measured, and a user.
-func register(ctx context.Context, call AdminCall) (r registered, err error) {
-	name := "bench-" + strings.ToLower(rand.Text()[:12])
+func (r *registered) register(ctx context.Context, call AdminCall, t Target) (Client, error) {
+	r.client = "bench-" + strings.ToLower(rand.Text()[:12])
 	var client struct {
 		ID     string        `json:"client_id"`
 		Secret secret.Secret `json:"client_secret"`
 	}
-	err = call.call(ctx, http.MethodPost, map[string]any{
-		"client_id": name, "client_name": "chancery bench", "scope": "read", "first_party": true, "redirect_uris": []string{redirectURI},
+	err := call.call(ctx, http.MethodPost, map[string]any{
+		"client_id": r.client, "client_name": "chancery bench", "first_party": true, "redirect_uris": []string{redirectURI},
+		"scope": t.scopes(), "audience": slices.Concat(t.Resource, t.Audience),
 		"grant_types":    []string{rules.GrantAuthorizationCode, rules.GrantRefreshToken, rules.GrantClientCredentials, rules.GrantTokenExchange},
 		"token_exchange": map[string]any{"impersonation": true},
 	}, &client, "clients")
 	if err != nil {
-		return r, fmt.Errorf("registering a client: %w", err)
+		return Client{}, fmt.Errorf("registering a client: %w", err)
 	}
-	r.client = Client{client.ID, client.Secret}
-	r.person = person{name, rand.Text()}
-	var user struct {
-		ID string `json:"user_id"`
+	r.person = person{r.client, rand.Text()}
+	user := map[string]any{"username": r.client, "email": r.client + "@example.com", "password": r.person.password}
+	if err := call.call(ctx, http.MethodPost, user, nil, "users"); err != nil {
+		return Client{}, fmt.Errorf("registering a user: %w", err)
 	}
-	err = call.call(ctx, http.MethodPost, map[string]any{"username": name, "email": name + "@example.com", "password": r.person.password}, &user, "users")
-	if err != nil {
-		return r, errors.Join(fmt.Errorf("registering a user: %w", err), r.remove(ctx, call))
-	}
-	r.user = user.ID
-	return r, nil
+	return Client{client.ID, client.Secret}, nil
 }
 
 // remove disables the client, which ends all that was issued to it, and deletes the
 // user. Clients are never deleted: the log names them.
 func (r registered) remove(ctx context.Context, call AdminCall) error {
-	var errs []error
-	if r.client.ID != "" {
-		errs = append(errs, call.call(ctx, http.MethodPost, nil, nil, "clients", r.client.ID, "disable"))
+	if r.client == "" {
+		return nil
 	}
-	if r.user != "" {
-		errs = append(errs, call.call(ctx, http.MethodDelete, nil, nil, "users", r.user))
+	err := call.call(ctx, http.MethodPost, nil, nil, "clients", r.client, "disable")
+	if r.person.username != "" {
+		err = errors.Join(err, removeUser(ctx, call, r.person.username))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("taking back what was registered as %s: %w", r.client.ID, err)
+	if err != nil {
+		return fmt.Errorf("taking back what was registered as %s: %w", r.client, err)
 	}
 	return nil
 }
 
-// newestEvent is the time of a client's newest event, empty if there is none.
-func newestEvent(ctx context.Context, call AdminCall, client string) (string, error) {
-	body, err := call(ctx, http.MethodGet, nil, url.Values{"client": {client}, "limit": {"1"}}, "events")
+func removeUser(ctx context.Context, call AdminCall, name string) error {
+	var found struct {
+		Users []struct {
+			ID string `json:"user_id"`
+		} `json:"users"`
+	}
+	body, err := call(ctx, http.MethodGet, nil, url.Values{"username": {name}}, "users")
 	if err != nil {
-		return "", fmt.Errorf("finding the newest event of the client: %w", err)
+		return err
 	}
-	defer body.Close()
-	var page struct {
-		Events []struct {
-			Time string `json:"time"`
-		} `json:"events"`
+	if err := readAnswer(body, &found); err != nil {
+		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(body, maxBody)).Decode(&page); err != nil {
-		return "", fmt.Errorf("finding the newest event of the client: %w", err)
+	for _, u := range found.Users {
+		err = errors.Join(err, call.call(ctx, http.MethodDelete, nil, nil, "users", u.ID))
 	}
-	if len(page.Events) == 0 {
-		return "", nil
-	}
-	return page.Events[0].Time, nil
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -13,14 +14,23 @@ import (
 type Report struct {
 	Issuer string `json:"issuer,omitempty"`
 	// Authority is what was started, if anything was.
-	Authority   *Layout  `json:"authority,omitempty"`
-	Workers     int      `json:"workers"`
-	Grants      int      `json:"grants_per_worker"`
-	VerifyEvery int      `json:"verify_every"`
+	Authority   *Layout `json:"authority,omitempty"`
+	Workers     int     `json:"workers"`
+	Grants      int     `json:"grants_per_worker"`
+	VerifyEvery int     `json:"verify_every"`
+	// Timeout is how long an answer could take, in seconds.
+	Timeout float64 `json:"timeout_seconds"`
+	// Version is that of this program, which is the authority's too if that was
+	// started, and MaxProcs on how many processors it could run at once.
+	Version  string `json:"version"`
+	MaxProcs int    `json:"gomaxprocs"`
+	// NotVerified says why no signature was verified, though it was asked for.
+	NotVerified string   `json:"not_verified,omitempty"`
 	Runs        []Result `json:"runs"`
 	// Events are those in the log, where there is an admin key.
 	Events []EventCount `json:"events,omitempty"`
-	// TokensRefused are refresh tokens that were given and did not count any more.
+	// TokensRefused are refresh tokens that were given and are no more: refused, or
+	// given up since what became of the last request is not known.
 	TokensRefused int `json:"refresh_tokens_refused"`
 	// Interrupted says that it was ended before its time.
 	Interrupted bool `json:"interrupted"`
@@ -45,15 +55,19 @@ type Result struct {
 	WarmupSeconds float64 `json:"warmup_seconds"`
 	// Rows are one, or those of all operations of Mixed.
 	Rows []Row `json:"rows"`
-	// Requests are all that were sent while it was measured, also those that get
-	// what an operation needs.
+	// Requests are all that were sent in the measured time, also those that get what
+	// an operation needs.
 	Requests int64 `json:"requests"`
 	// Errors are counted from the start of the warm-up on.
 	Errors []ErrorCount `json:"errors"`
+	// WorkersEnded are workers that ended early: all their grants were given up.
+	WorkersEnded int `json:"workers_ended"`
 	// Verified are access tokens whose signature and claims were verified.
 	Verified int64 `json:"verified"`
 	// Processes are what the processes used; none where that is not known.
 	Processes []ProcessUse `json:"processes"`
+	// ProcessesEnded are those that ended while it was measured, or before.
+	ProcessesEnded []string `json:"processes_ended"`
 	// Generator is what this program used.
 	Generator *ProcessUse `json:"generator,omitempty"`
 }
@@ -91,15 +105,21 @@ type ProcessUse struct {
 }
 
 func newReport(c Config) Report {
-	return Report{Workers: c.Workers, Grants: c.Grants, VerifyEvery: c.VerifyEvery, Runs: []Result{}}
+	return Report{
+		Workers: c.Workers, Grants: c.Grants, VerifyEvery: c.VerifyEvery, Timeout: c.Timeout.Seconds(),
+		Version: c.Version, MaxProcs: runtime.GOMAXPROCS(0), Runs: []Result{},
+	}
 }
 
 func newRow(o Operation, of *row, seconds float64) Row {
-	at := func(percent float64) float64 { return float64(of.times.ValueAtPercentile(percent)) / 1000 }
+	longest := of.max.Microseconds() // a bucket of the histogram may end behind it
+	at := func(percent float64) float64 {
+		return float64(min(longest, of.times.ValueAtPercentile(percent))) / 1000
+	}
 	done := of.times.TotalCount()
 	return Row{
 		Operation: o, Done: done, Failed: of.failed, PerSecond: rounded(float64(done)/max(seconds, 0.001), 1),
-		P50: at(50), P95: at(95), P99: at(99), Max: float64(of.max.Microseconds()) / 1000,
+		P50: at(50), P95: at(95), P99: at(99), Max: float64(longest) / 1000,
 	}
 }
 
@@ -148,6 +168,9 @@ func (r Report) Write(w io.Writer) error {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
 	line("operation\tdone\tper s\tp50 ms\tp95 ms\tp99 ms\tmax ms\tfailed\t")
 	for _, of := range r.Runs {
+		if of.Seconds == 0 { // there was no measured time
+			continue
+		}
 		if len(of.Rows) != 1 || of.Operation == Mixed {
 			line("%s\t%d\t%.0f\t\t\t\t\t\t", of.Operation, of.done(), float64(of.done())/max(of.Seconds, 0.001))
 		}
@@ -173,6 +196,9 @@ func (r Report) writeUse(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(t, "\noperation\tprocess\tCPU s\tCPU ms each\tRSS MiB\t")
 	for _, of := range r.Runs {
+		if of.Seconds == 0 { // there was no measured time
+			continue
+		}
 		if of.Generator == nil {
 			_, err := fmt.Fprintln(w, "\nCPU time and memory of processes: not known on this system")
 			return err
@@ -206,9 +232,18 @@ func (r Report) writeRest(w io.Writer) (err error) {
 			_, err = fmt.Fprintf(w, format+"\n", args...)
 		}
 	}
-	line("\n%d workers, %d grants each", r.Workers, r.Grants)
+	line("\n%d workers, %d grants each, answers within %v s; on %d processors at once; %s", r.Workers, r.Grants, r.Timeout, r.MaxProcs, r.Version)
+	if r.NotVerified != "" {
+		line("no access token is verified: %s", r.NotVerified)
+	}
 	for _, of := range r.Runs {
 		line("%s: %.1f s after %.1f s of warm-up; %d requests in all; %d access tokens verified", of.Operation, of.Seconds, of.WarmupSeconds, of.Requests, of.Verified)
+		if of.WorkersEnded > 0 {
+			line("%s: %d of the workers ended early, with no grant left", of.Operation, of.WorkersEnded)
+		}
+		for _, name := range of.ProcessesEnded {
+			line("%s: the process %s has ended, so what it used is not known", of.Operation, name)
+		}
 		for _, e := range of.Errors {
 			line("%s: ERROR %s, %s: %d times", of.Operation, e.Kind, e.What, e.Count)
 		}
@@ -224,7 +259,7 @@ func (r Report) writeRest(w io.Writer) (err error) {
 		line("events in the log: %d of %d %s%s", c.InLog, c.Acknowledged, c.Type, say)
 	}
 	if r.TokensRefused > 0 {
-		line("%d of the refresh tokens did not count any more", r.TokensRefused)
+		line("%d of the refresh tokens were refused or given up", r.TokensRefused)
 	}
 	if r.Interrupted {
 		line("interrupted: this is what there was until then")

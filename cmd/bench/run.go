@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"maps"
 	mathrand "math/rand/v2"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +15,8 @@ import (
 )
 
 const (
+	// prepareTimeout is how long 503 is taken for an answer before anything is measured.
+	prepareTimeout = 30 * time.Second
 	// progressEvery is how often it is told how far a measurement has come.
 	progressEvery = time.Second
 	// endTimeout bounds the counting of events and the taking back in the end.
@@ -35,8 +36,9 @@ type run struct {
 	endpoints []Endpoints
 	verifier  *verifier
 	tally     *tally
-	// newest is the time of the client's newest event of before.
-	newest  string
+	processes []observed
+	// before is how far the client's events went before.
+	before  mark
 	workers []*worker
 	lines   []*held
 	report  Report
@@ -72,16 +74,16 @@ func (r *run) run(ctx context.Context) (err error) {
 			r.report.Interrupted = true
 			break
 		}
-		if err := r.measure(ctx, o); err != nil {
-			return err
+		if err = r.measure(ctx, o); err != nil {
+			break
 		}
 	}
-	return r.countEvents(ctx)
+	return errors.Join(err, r.countEvents(ctx))
 }
 
 // open finds, or starts, what is measured.
 func (r *run) open(ctx context.Context) (err error) {
-	if _, _, _, err := readUsage(r.cfg.Processes); err != nil {
+	if _, err := observe(r.cfg.Processes); err != nil { // before anything is started
 		return err
 	}
 	r.admin = r.cfg.Target.Admin
@@ -95,8 +97,15 @@ func (r *run) open(ctx context.Context) (err error) {
 		}
 		r.cfg.Target.Issuer, r.cfg.Target.Admin = r.authority.issuer, r.admin
 		r.report.Authority = &Layout{
-			APIs: r.cfg.Own.APIs, Projectors: r.cfg.Own.Projectors, Partitions: r.cfg.Own.Partitions, NATSServers: r.cfg.Own.NATSServers,
+			APIs: r.cfg.Own.APIs, Projectors: r.cfg.Own.Projectors, Partitions: r.cfg.Own.Partitions, NATSServers: r.cfg.Own.servers(),
 		}
+	}
+	pids := maps.Clone(r.cfg.Processes)
+	if r.authority != nil {
+		pids = r.authority.addPIDs(pids)
+	}
+	if r.processes, err = observe(pids); err != nil {
+		return err
 	}
 	r.report.Issuer = r.cfg.Target.Issuer
 	if err := r.findEndpoints(ctx); err != nil {
@@ -106,7 +115,7 @@ func (r *run) open(ctx context.Context) (err error) {
 }
 
 func (r *run) findEndpoints(ctx context.Context) error {
-	h := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: r.cfg.Target.TLS}, Timeout: metadataTimeout}
+	h := newMetadataClient(r.cfg.Target.TLS)
 	found := r.cfg.Target.Endpoints
 	if r.cfg.Target.Issuer != "" {
 		told, err := discover(ctx, h, r.cfg.Target.Issuer)
@@ -118,12 +127,19 @@ func (r *run) findEndpoints(ctx context.Context) error {
 		}
 		found = found.or(told)
 	}
+	if err := found.secureAs(r.cfg.Target.Issuer); err != nil {
+		return err
+	}
 	for _, o := range r.cfg.Operations {
 		if err := found.check(o); err != nil {
 			return err
 		}
 	}
-	if found.JWKS != "" && r.cfg.VerifyEvery > 0 {
+	switch {
+	case r.cfg.VerifyEvery == 0:
+	case found.JWKS == "":
+		r.report.NotVerified = "there is no jwks_uri"
+	default:
 		r.verifier = newVerifier(context.WithoutCancel(ctx), h, found.JWKS, r.cfg.Target)
 	}
 	r.endpoints = []Endpoints{found}
@@ -145,12 +161,11 @@ func (r *run) findEndpoints(ctx context.Context) error {
 func (r *run) openClient(ctx context.Context) (err error) {
 	r.client = r.cfg.Target.Client
 	if r.cfg.registers() {
-		if r.made, err = register(ctx, r.admin); err != nil {
+		if r.client, err = r.made.register(ctx, r.admin, r.cfg.Target); err != nil {
 			return err
 		}
-		r.client = r.made.client
 	} else if r.admin != nil {
-		if r.newest, err = newestEvent(ctx, r.admin, r.client.ID); err != nil {
+		if r.before, err = findMark(ctx, r.admin, r.client.ID); err != nil {
 			return err
 		}
 	}
@@ -174,7 +189,7 @@ func (r *run) waitKnown(ctx context.Context, at Endpoints) error {
 	c := newConn(r.client, r.cfg.Target.TLS, r.cfg.Timeout)
 	defer c.close()
 	known := func(context.Context) error {
-		a, _, err := c.post(at.Introspection, []byte("token=none"))
+		a, err := c.post(at.Introspection, []byte("token=none"))
 		if err != nil {
 			return err
 		}
@@ -195,7 +210,7 @@ func (r *run) hire(ctx context.Context) error {
 	seed := maphash.MakeSeed()
 	for i := range r.cfg.Workers {
 		w := &worker{
-			conn: newConn(r.client, r.cfg.Target.TLS, r.cfg.Timeout), client: r.client, person: r.made.person, targets: r.cfg.Target.targets(),
+			conn: newConn(r.client, r.cfg.Target.TLS, r.cfg.Timeout), client: r.client, person: r.made.person, targets: r.cfg.Target.targets(), scope: r.cfg.Target.scopes(),
 			at: r.endpoints[i%len(r.endpoints)], verifier: r.verifier, every: r.cfg.VerifyEvery, chancery: r.admin != nil,
 			tally: r.tally, recorder: newRecorder(), hash: seed, grants: r.cfg.Grants,
 			rng: mathrand.New(mathrand.NewPCG(uint64(i), 1)), //nolint:gosec // no secret
@@ -226,7 +241,7 @@ func (r *run) prepare(ctx context.Context) error {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			for range r.cfg.Grants {
-				if failures[i] = w.hold(ctx); failures[i] != nil || ctx.Err() != nil {
+				if failures[i] = w.holdPatiently(ctx); failures[i] != nil || ctx.Err() != nil {
 					return
 				}
 			}
@@ -241,69 +256,6 @@ func (r *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-// measure measures one operation.
-func (r *run) measure(ctx context.Context, o Operation) error {
-	m := &measurement{operation: o, recorder: newRecorder(), processes: r.processes()}
-	working, stop := context.WithCancel(ctx)
-	defer stop()
-	var work sync.WaitGroup
-	for _, w := range r.workers {
-		w.recorder, w.spare = m.recorder, nil
-		work.Go(func() { w.run(working, o) })
-	}
-	ended := make(chan struct{})
-	go func() {
-		work.Wait()
-		close(ended)
-	}()
-	r.watch(ctx, ended, o, m, "warming up", r.cfg.Warmup)
-	if err := m.start(); err != nil {
-		stop()
-		<-ended
-		return err
-	}
-	r.watch(ctx, ended, o, m, "measuring", r.cfg.Duration)
-	stop()
-	<-ended
-	err := m.stop()
-	r.report.Runs = append(r.report.Runs, m.result(r.cfg.Warmup))
-	return err
-}
-
-// watch tells how a measurement goes, until it is over.
-func (r *run) watch(ctx context.Context, ended <-chan struct{}, o Operation, m *measurement, what string, length time.Duration) {
-	over := time.NewTimer(length)
-	defer over.Stop()
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
-	before, _ := m.recorder.soFar()
-	for began := time.Now(); ; {
-		select {
-		case <-tick.C:
-			now, errs := m.recorder.soFar()
-			r.cfg.Progress(fmt.Sprintf("%s: %s, %v of %v: %d/s, %d errors", o, what, time.Since(began).Round(time.Second), length, now-before, errs))
-			before = now
-		case <-over.C:
-			return
-		case <-ended:
-			return
-		case <-ctx.Done():
-			r.report.Interrupted = true
-			return
-		}
-	}
-}
-
-// processes are those whose use is reported.
-func (r *run) processes() map[string]int {
-	all := map[string]int{}
-	maps.Copy(all, r.cfg.Processes)
-	if r.authority != nil {
-		maps.Copy(all, r.authority.pids())
-	}
-	return all
-}
-
 // countEvents holds the log against the answers.
 func (r *run) countEvents(ctx context.Context) error {
 	types := r.tally.types()
@@ -313,7 +265,7 @@ func (r *run) countEvents(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	r.cfg.Progress("counting events")
-	counts, err := countEvents(ctx, r.admin, r.client.ID, r.newest, types, func(n int64) {
+	counts, err := countEvents(ctx, r.admin, r.client.ID, r.before, types, func(n int64) {
 		r.cfg.Progress(fmt.Sprintf("counting events: %d", n))
 	})
 	if err != nil {
@@ -330,7 +282,6 @@ func (r *run) close(ctx context.Context) error {
 	for _, w := range r.workers {
 		w.close()
 	}
-	r.keepTokens()
 	if r.authority != nil {
 		return r.authority.stop()
 	}
@@ -340,8 +291,13 @@ func (r *run) close(ctx context.Context) error {
 	return r.made.remove(ctx, r.admin)
 }
 
-// keepTokens gives the refresh tokens as they are now. What was refused is left out.
-func (r *run) keepTokens() {
+// keepTokens gives the refresh tokens as they are now, to be kept. Those that are no
+// more are left out.
+func (r *run) keepTokens() error {
+	if len(r.lines) == 0 {
+		return nil
+	}
+	r.report.TokensRefused, r.report.RefreshTokens = 0, nil
 	for _, h := range r.lines {
 		if h.dead {
 			r.report.TokensRefused++
@@ -349,6 +305,10 @@ func (r *run) keepTokens() {
 		}
 		r.report.RefreshTokens = append(r.report.RefreshTokens, h.refresh)
 	}
+	if r.cfg.KeepTokens == nil {
+		return nil
+	}
+	return r.cfg.KeepTokens(r.report.RefreshTokens)
 }
 
 // check reports whether there is an endpoint for an operation.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,16 +110,158 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestDraw draws each operation about as often as its weight says.
+func TestDraw(t *testing.T) {
+	t.Parallel()
+	const draws = 100_000
+	w := &worker{rng: mathrand.New(mathrand.NewPCG(1, 1))}
+	got := map[Operation]int{}
+	for range draws {
+		got[w.draw()]++
+	}
+	sum := 0
+	for _, of := range weights() {
+		sum += of.percent
+		if want := draws * of.percent / 100; got[of.operation] < want*9/10 || got[of.operation] > want*11/10 {
+			t.Errorf("%s was drawn %d times, want about %d", of.operation, got[of.operation], want)
+		}
+	}
+	if sum != 100 || len(got) != len(Operations())-1 {
+		t.Errorf("weights of %d %%, drawn: %v", sum, got)
+	}
+}
+
+// TestRecorder measures what is answered between the end of the warm-up and the
+// deadline; what fails counts always.
+func TestRecorder(t *testing.T) {
+	t.Parallel()
+	r, start := newRecorder(), time.Now()
+	at := func(sent, received int) span {
+		return span{start.Add(time.Duration(sent) * time.Second), start.Add(time.Duration(received) * time.Second)}
+	}
+	all := []span{at(1, 2), at(9, 11), at(12, 13), at(19, 20), at(19, 25)}
+	record := func(some []span) {
+		for _, s := range some {
+			r.requested(s.sent)
+			r.add(sample{Refresh, s, nil})
+			r.add(sample{Refresh, s, wrong("it")})
+		}
+	}
+	record(all[:1])
+	r.begin(start.Add(10 * time.Second))
+	record(all[1:3])
+	r.end(start.Add(20 * time.Second))
+	record(all[3:])
+	of := r.rows[Refresh]
+	if done := of.times.TotalCount(); done != 3 || of.failed != 3 || of.max != 2*time.Second || r.requests != 3 || r.errors[*wrong("it")] != 5 {
+		t.Errorf("%d done, max %v, %d failed, %d requests, %v", done, of.max, of.failed, r.requests, r.errors)
+	}
+}
+
+// TestLostRegistration is taken back, though nobody was told the user's id.
+func TestLostRegistration(t *testing.T) {
+	t.Parallel()
+	r := apitest.Single(t, apitest.Options{OwnIssuer: true})
+	honest := adminOf(r)
+	losing := func(ctx context.Context, method string, in any, query url.Values, path ...string) (io.ReadCloser, error) {
+		body, err := honest(ctx, method, in, query, path...)
+		if err == nil && method == http.MethodPost && path[0] == "users" {
+			_ = body.Close()
+			err = errors.New("the answer was lost")
+		}
+		return body, err
+	}
+	if _, err := Run(t.Context(), short(Target{Issuer: r.URL, Admin: losing}, ClientCredentials)); err == nil || !strings.Contains(err.Error(), "registering a user") {
+		t.Errorf("got %v", err)
+	}
+	var left struct {
+		Clients []struct {
+			ID       string `json:"client_id"`
+			Disabled bool   `json:"disabled"`
+		} `json:"clients"`
+	}
+	if err := json.Unmarshal(r.Admin(t, http.MethodGet, "/clients", nil).Body, &left); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(left.Clients, func(c struct {
+		ID       string `json:"client_id"`
+		Disabled bool   `json:"disabled"`
+	},
+	) bool {
+		return strings.HasPrefix(c.ID, "bench-")
+	})
+	if i < 0 || !left.Clients[i].Disabled {
+		t.Fatalf("%+v", left)
+	}
+	if users := r.Admin(t, http.MethodGet, "/users?username="+left.Clients[i].ID, nil); string(bytes.TrimSpace(users.Body)) != `{"users":[]}` {
+		t.Errorf("the user is still there: %s", users.Body)
+	}
+}
+
+// TestScopeAndAudience are those of a registered client, and asked for where they can be.
+func TestScopeAndAudience(t *testing.T) {
+	t.Parallel()
+	r := apitest.Single(t, apitest.Options{OwnIssuer: true})
+	clean(t, short(Target{
+		Issuer: r.URL, Admin: adminOf(r), Scope: "orders", Audience: []string{"https://orders.example"},
+	}, ClientCredentials, Refresh, Code, Exchange, Revocation))
+}
+
+// TestPreparing waits for a server that is not available yet.
+func TestPreparing(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.set("unavailable")
+	cfg := short(Target{Issuer: f.URL, Client: Client{ID: "client"}}, Introspection)
+	cfg.Progress = func(text string) {
+		if strings.HasPrefix(text, "getting") {
+			time.AfterFunc(100*time.Millisecond, func() { f.set("") })
+		}
+	}
+	clean(t, cfg)
+}
+
+// TestMark leaves out events of before, whatever the clocks of their streams say.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	log := []event{
+		{Stream: "a", Seq: 1, Time: time.Unix(100, 0), Type: "x"}, {Stream: "b", Seq: 7, Time: time.Unix(130, 0), Type: "x"},
+	}
+	admin := func(_ context.Context, _ string, _ any, q url.Values, _ ...string) (io.ReadCloser, error) {
+		var out bytes.Buffer
+		if q.Get("format") != "ndjson" {
+			err := json.NewEncoder(&out).Encode(map[string]any{"events": log[len(log)-1:]})
+			return io.NopCloser(&out), err
+		}
+		since, err := time.Parse(time.RFC3339Nano, q.Get("since"))
+		for _, e := range log {
+			if !e.Time.Before(since) {
+				err = errors.Join(err, json.NewEncoder(&out).Encode(map[string]any{"stream": e.Stream, "seq": e.Seq, "time": e.Time, "type": e.Type}))
+			}
+		}
+		return io.NopCloser(&out), err
+	}
+	before, err := findMark(t.Context(), admin, "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = append(log, event{Stream: "a", Seq: 2, Time: time.Unix(120, 0), Type: "x"}, event{Stream: "b", Seq: 8, Time: time.Unix(130, 0), Type: "x"})
+	counts, err := countEvents(t.Context(), admin, "client", before, []string{"x"}, func(int64) {})
+	if err != nil || counts["x"] != 2 {
+		t.Errorf("%v, %v", counts, err)
+	}
+}
+
 // TestMixed has a row for each operation that was drawn, and takes back what it
 // registered.
 func TestMixed(t *testing.T) {
 	t.Parallel()
 	r := apitest.Single(t, apitest.Options{OwnIssuer: true})
-	cfg := short(Target{Issuer: r.URL, Admin: adminOf(r)}, Mixed, Introspection)
-	cfg.Duration = time.Second
-	report := clean(t, cfg)
-	if rows := report.Runs[0].Rows; len(rows) < 3 {
-		t.Errorf("rows: %+v", rows)
+	report := clean(t, short(Target{Issuer: r.URL, Admin: adminOf(r)}, Mixed, Introspection))
+	for _, row := range report.Runs[0].Rows {
+		if row.Operation == Mixed {
+			t.Errorf("rows: %+v", report.Runs[0].Rows)
+		}
 	}
 	var left struct {
 		Clients []struct {
@@ -225,54 +369,5 @@ func TestLogThatDiffers(t *testing.T) {
 	}
 	if failed, differ := report.Problems(); failed != 0 || differ != 1 {
 		t.Errorf("%d failed, %d differ: %+v", failed, differ, report.Events)
-	}
-}
-
-func TestEventCount(t *testing.T) {
-	tests := map[EventCount]bool{
-		{Acknowledged: 5, InLog: 5}:             true,
-		{Acknowledged: 5, InLog: 4}:             false,
-		{Acknowledged: 5, InLog: 6}:             false,
-		{Acknowledged: 5, InLog: 6, Unknown: 1}: true,
-		{Acknowledged: 5, InLog: 7, Unknown: 1}: false,
-		{Acknowledged: 5, InLog: 4, Unknown: 1}: false,
-	}
-	for c, want := range tests {
-		if c.holds() != want {
-			t.Errorf("%+v", c)
-		}
-	}
-}
-
-func TestConfigIsChecked(t *testing.T) {
-	client := Client{ID: "x"}
-	tests := map[string]struct {
-		change func(*Config)
-		want   string
-	}{
-		"operation":    {func(c *Config) { c.Operations = []Operation{"login"} }, "no operation"},
-		"nothing":      {func(c *Config) { c.Operations = nil }, "no operation to measure"},
-		"workers":      {func(c *Config) { c.Workers = 0 }, "a worker"},
-		"duration":     {func(c *Config) { c.Duration = 0 }, "must take time"},
-		"projectors":   {func(c *Config) { c.Own.Projectors = 0 }, "a projector"},
-		"NATS servers": {func(c *Config) { c.Own.NATSServers = 2 }, "1, 3 or 5"},
-		"no client":    {func(c *Config) { c.Target.Issuer = "https://auth.example" }, "a client is needed"},
-		"no person": {func(c *Config) {
-			c.Target = Target{Issuer: "https://auth.example", Client: client}
-			c.Operations = []Operation{Code}
-		}, "needs a person"},
-		"no refresh tokens": {func(c *Config) { c.Target = Target{Issuer: "https://auth.example", Client: client} }, "refresh needs"},
-		"no endpoint to know": {func(c *Config) {
-			c.Target = Target{Endpoints: Endpoints{Token: "https://auth.example"}, Client: client}
-			c.Operations = []Operation{Introspection}
-		}, "introspection endpoint"},
-	}
-	for name, tt := range tests {
-		cfg := short(Target{}, Refresh)
-		cfg.Own = Own{APIs: 1, Projectors: 1, Partitions: 1}
-		tt.change(&cfg)
-		if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: got %v, want %q", name, err, tt.want)
-		}
 	}
 }

@@ -1,27 +1,25 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 )
 
-// clockSlack is how far clocks may be apart, and a second that was rounded, in
-// seconds.
-const clockSlack = 3
-
 // A verifier verifies access tokens that are JWTs, by a library that is not
 // Chancery's. It may be used from many goroutines.
 type verifier struct {
-	keys     oidc.KeySet
-	issuer   string
-	client   string
+	keys   oidc.KeySet
+	issuer string
+	client string
+	// scope and audience are what is asked for.
+	scope    string
 	audience []string
 	// strict asks for what RFC 9068 asks for; others than Chancery have older forms.
 	strict bool
@@ -29,7 +27,7 @@ type verifier struct {
 
 func newVerifier(ctx context.Context, h *http.Client, jwks string, t Target) *verifier {
 	return &verifier{
-		keys: oidc.NewRemoteKeySet(oidc.ClientContext(ctx, h), jwks), issuer: t.Issuer,
+		keys: oidc.NewRemoteKeySet(oidc.ClientContext(ctx, h), jwks), issuer: t.Issuer, scope: t.Scope,
 		audience: append(slices.Clone(t.Resource), t.Audience...), strict: t.Admin != nil,
 	}
 }
@@ -62,10 +60,14 @@ type accessClaims struct {
 func isJWT(token string) bool { return strings.Count(token, ".") == 2 }
 
 // verify verifies the signature of an access token, and its claims against the
-// answer that brought it.
-func (v *verifier) verify(ctx context.Context, t tokenAnswer, now time.Time) *failure {
+// answer that brought it and, if scope and audience were asked for, against those.
+func (v *verifier) verify(ctx context.Context, t tokenAnswer, asked bool) *failure {
 	payload, err := v.keys.VerifySignature(ctx, t.AccessToken)
 	if err != nil {
+		// The library has no other way to tell the two apart.
+		if strings.HasPrefix(err.Error(), "fetching keys") {
+			return wrong("the JWK Set cannot be fetched")
+		}
 		return wrong("the signature of an access token is not by one of the keys")
 	}
 	if v.strict && !strings.EqualFold(typ(t.AccessToken), "at+jwt") { // RFC 9068 §2.1
@@ -75,27 +77,32 @@ func (v *verifier) verify(ctx context.Context, t tokenAnswer, now time.Time) *fa
 	if json.Unmarshal(payload, &c) != nil {
 		return wrong("the claims of an access token cannot be read")
 	}
-	return v.checkClaims(c, t, now)
+	return v.checkClaims(c, t, asked)
 }
 
-func (v *verifier) checkClaims(c accessClaims, t tokenAnswer, now time.Time) *failure {
+func (v *verifier) checkClaims(c accessClaims, t tokenAnswer, asked bool) *failure {
 	client := c.Client
 	if client == "" && !v.strict {
 		client = c.Party
 	}
 	scope, _ := c.Scope.(string)
+	want := t.Scope
+	var audience []string
+	if asked {
+		want, audience = cmp.Or(want, v.scope), v.audience // RFC 6749 §5.1: it may be left out if it is what was asked for
+	}
 	switch {
 	case v.issuer != "" && c.Issuer != v.issuer:
 		return wrong("iss of an access token is not the issuer")
 	case len(c.Audience) == 0 && v.strict:
 		return wrong("an access token without aud")
-	case slices.ContainsFunc(v.audience, func(a string) bool { return !slices.Contains(c.Audience, a) }):
+	case slices.ContainsFunc(audience, func(a string) bool { return !slices.Contains(c.Audience, a) }):
 		return wrong("aud of an access token lacks what was asked for")
-	case c.Expires < now.Unix()+t.ExpiresIn-clockSlack || c.Expires > now.Unix()+t.ExpiresIn+clockSlack:
+	case !t.expiry().holds(c.Expires):
 		return wrong("exp of an access token is not what expires_in says")
 	case client != v.client && (client != "" || v.strict):
 		return wrong("client_id of an access token is not the client's")
-	case t.Scope != "" && scope != t.Scope && (scope != "" || v.strict):
+	case want != "" && scope != want && (scope != "" || v.strict):
 		return wrong("scope of an access token is not what the answer says")
 	}
 	return nil

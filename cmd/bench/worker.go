@@ -28,7 +28,6 @@ const (
 	pkceVerifier  = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 	pkceChallenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 	redirectURI   = "http://127.0.0.1:9999/callback"
-	codeScope     = "read offline_access"
 )
 
 // A person can sign in. The zero value is nobody.
@@ -38,20 +37,23 @@ type person struct{ username, password string }
 type held struct {
 	refresh string
 	access  string
-	expires time.Time
+	expiry  expiry
 	// seen are hashes of all refresh tokens of the grant that were held.
 	seen map[uint64]struct{}
-	// dead says that the refresh token was refused.
+	// dead says that the refresh token was refused, or what became of it is not
+	// known. To present it again could be taken for a theft of it.
 	dead bool
 }
 
 // A worker asks, waits for the answer, checks it and asks again.
 type worker struct {
 	*conn
-	client   Client
-	person   person
-	cookie   string
+	client Client
+	person person
+	cookie string
+	// targets narrow what the client asks for, and scope is what a person's grant is of.
 	targets  string
+	scope    string
 	at       Endpoints
 	verifier *verifier
 	every    int
@@ -72,14 +74,15 @@ type worker struct {
 	spare  []*held
 }
 
-// beside is a sample of what failed before the request that is measured.
-func beside(o Operation, f *failure) sample { return sample{operation: o, failure: f, beside: true} }
+// failed is a sample of what failed before the request that is measured.
+func failed(o Operation, f *failure) sample { return sample{operation: o, failure: f} }
 
 // run does operations until ctx ends, or there is nothing to do them with.
 func (w *worker) run(ctx context.Context, o Operation) {
 	for ctx.Err() == nil {
 		s, more := w.do(ctx, o)
 		if !more {
+			w.recorder.leave()
 			return
 		}
 		w.recorder.add(s)
@@ -98,8 +101,8 @@ func (w *worker) do(ctx context.Context, o Operation) (s sample, more bool) {
 	case Mixed:
 		return w.do(ctx, w.draw())
 	case ClientCredentials:
-		_, took, f := w.clientCredentials(ctx)
-		return sample{operation: o, took: took, failure: f}, true
+		t, f := w.clientCredentials(ctx)
+		return sample{o, t.from.span, f}, true
 	case Refresh:
 		return w.refreshOne(ctx)
 	case Code:
@@ -127,22 +130,25 @@ func (w *worker) draw() Operation {
 }
 
 // post sends a form. A success leaves an event of the type fact, if that is not empty.
-func (w *worker) post(to, fact string) (answer, time.Duration, *failure) {
-	a, took, err := w.conn.post(to, w.form)
-	return a, took, w.settle(a, err, fact)
+func (w *worker) post(to, fact string) (answer, *failure) {
+	a, err := w.conn.post(to, w.form)
+	return a, w.settle(a, err, fact, a.status == http.StatusOK)
 }
 
 // settle counts what became of a request.
-func (w *worker) settle(a answer, err error, fact string) *failure {
-	w.recorder.sent()
+func (w *worker) settle(a answer, err error, fact string, done bool) *failure {
+	if !a.unsent {
+		w.recorder.requested(a.sent)
+	}
 	switch {
-	case err != nil:
+	case a.unsent: // nobody has heard of it
+	case err != nil || a.doubtful():
 		w.tally.add(w.tally.unknown, fact)
-		return &failure{failedTransport, transportError(err)}
-	case a.status >= http.StatusInternalServerError:
-		w.tally.add(w.tally.unknown, fact)
-	case a.status < http.StatusBadRequest:
+	case done:
 		w.tally.add(w.tally.acknowledged, fact)
+	}
+	if err != nil {
+		return &failure{failedTransport, transportError(err)}
 	}
 	return nil
 }
@@ -156,74 +162,40 @@ func (w *worker) set(name, value string) {
 	w.form = fasthttp.AppendQuotedArg(w.form, []byte(value))
 }
 
-// tokens sends the form to the token endpoint and checks the answer.
-func (w *worker) tokens(ctx context.Context, fact string) (t tokenAnswer, took time.Duration, f *failure) {
-	a, took, f := w.post(w.at.Token, fact)
+// tokens sends the form to the token endpoint and checks the answer. It is read as far
+// as it can be if something in it is wrong. Asked says that the form asks for scope and
+// audience of the target.
+func (w *worker) tokens(ctx context.Context, fact string, asked bool) (t tokenAnswer, f *failure) {
+	a, f := w.post(w.at.Token, fact)
 	if f != nil {
-		return t, took, f
+		return tokenAnswer{from: a}, f
 	}
-	if t, f = a.tokens(); f != nil {
-		return t, took, f
+	if t, f = a.tokens(w.chancery); f != nil {
+		return t, f
 	}
-	return t, took, w.verify(ctx, t)
+	return t, w.verify(ctx, t, asked)
 }
 
 // verify verifies one of so many access tokens, the first one included.
-func (w *worker) verify(ctx context.Context, t tokenAnswer) *failure {
+func (w *worker) verify(ctx context.Context, t tokenAnswer, asked bool) *failure {
 	w.issued++
 	if w.verifier == nil || w.every == 0 || (w.issued-1)%w.every != 0 || !isJWT(t.AccessToken) {
 		return nil
 	}
-	w.recorder.verifiedOne()
-	return w.verifier.verify(context.WithoutCancel(ctx), t, time.Now())
+	f := w.verifier.verify(context.WithoutCancel(ctx), t, asked)
+	if f == nil {
+		w.recorder.verifiedOne()
+	}
+	return f
 }
 
-func (w *worker) clientCredentials(ctx context.Context) (t tokenAnswer, took time.Duration, f *failure) {
-	w.begin("grant_type=client_credentials")
-	w.form = append(w.form, w.targets...)
-	t, took, f = w.tokens(ctx, events.AccessTokenIssued{}.Type())
+func (w *worker) clientCredentials(ctx context.Context) (tokenAnswer, *failure) {
+	w.begin("grant_type=client_credentials" + w.targets)
+	t, f := w.tokens(ctx, events.AccessTokenIssued{}.Type(), true)
 	if f == nil && t.RefreshToken != "" { // RFC 6749 §4.4.3
 		f = wrong("a refresh token for client credentials")
 	}
-	return t, took, f
-}
-
-// rotate presents the refresh token, and holds what came of it.
-func (w *worker) rotate(ctx context.Context, h *held) (took time.Duration, f *failure) {
-	w.begin("grant_type=refresh_token")
-	w.set("refresh_token", h.refresh)
-	t, took, f := w.tokens(ctx, events.RefreshTokenRotated{}.Type())
-	if f != nil {
-		// Of anything else it is not known whether it counts.
-		h.dead = f.kind == failedStatus && f.what == strconv.Itoa(http.StatusBadRequest)+" invalid_grant"
-		return took, f
-	}
-	return took, w.take(h, t)
-}
-
-// take holds the tokens of an answer. A refresh token must be another than all
-// before it.
-func (w *worker) take(h *held, t tokenAnswer) *failure {
-	h.access, h.expires = t.AccessToken, time.Now().Add(time.Duration(t.ExpiresIn)*time.Second)
-	if h.seen == nil {
-		h.seen = map[uint64]struct{}{}
-		if h.refresh != "" {
-			h.seen[maphash.String(w.hash, h.refresh)] = struct{}{}
-		}
-	}
-	if t.RefreshToken == "" {
-		if h.refresh != "" && !w.chancery { // RFC 6749 §6 leaves it to the server
-			return nil
-		}
-		return wrong("no refresh_token")
-	}
-	is := maphash.String(w.hash, t.RefreshToken)
-	if _, ok := h.seen[is]; ok {
-		return wrong("a refresh token that was there before")
-	}
-	h.seen[is] = struct{}{}
-	h.refresh = t.RefreshToken
-	return nil
+	return t, f
 }
 
 // signIn signs the person in by the Login API, for the cookie of the session. The code
@@ -231,10 +203,10 @@ func (w *worker) take(h *held, t tokenAnswer) *failure {
 func (w *worker) signIn() *failure {
 	body, err := json.Marshal(map[string]string{"username": w.person.username, "password": w.person.password})
 	if err != nil {
-		return wrong("%v", err)
+		return wrong("the person cannot be told as JSON")
 	}
-	a, _, err := w.postJSON(w.at.login+"?"+w.codeQuery("sign-in-"+rand.Text()), body)
-	if f := w.settle(a, err, events.GrantOpened{}.Type()); f != nil {
+	a, err := w.postJSON(w.at.login+"?"+w.codeQuery("sign-in-"+rand.Text()), body)
+	if f := w.settle(a, err, events.GrantOpened{}.Type(), a.status == http.StatusOK); f != nil {
 		return f
 	}
 	if a.status != http.StatusOK {
@@ -248,7 +220,7 @@ func (w *worker) signIn() *failure {
 
 func (w *worker) codeQuery(state string) string {
 	return url.Values{
-		"client_id": {w.client.ID}, "response_type": {"code"}, "state": {state}, "scope": {codeScope},
+		"client_id": {w.client.ID}, "response_type": {"code"}, "state": {state}, "scope": {w.scope + " offline_access"},
 		"redirect_uri": {redirectURI}, "code_challenge": {pkceChallenge}, "code_challenge_method": {"S256"},
 	}.Encode()
 }
@@ -262,37 +234,34 @@ func (w *worker) authorize() (code string, f *failure) {
 	}
 	w.codes++
 	state := "state-" + strconv.Itoa(w.codes)
-	a, _, err := w.get(w.at.Authorization+"?"+w.codeQuery(state), w.cookie)
-	fact := events.GrantOpened{}.Type()
-	if err == nil && (a.status < 300 || len(a.location) == 0) { // a page, which opens nothing
-		fact = ""
-	}
-	if f := w.settle(a, err, fact); f != nil {
+	a, err := w.get(w.at.Authorization+"?"+w.codeQuery(state), w.cookie)
+	// A page, or a redirect with an error, opens nothing.
+	if f := w.settle(a, err, events.GrantOpened{}.Type(), a.redirected().Has("code")); f != nil {
 		return "", f
 	}
 	return a.code(redirectURI, state)
 }
 
 // redeem redeems a code (RFC 6749 §4.1.3).
-func (w *worker) redeem(ctx context.Context, code string) (h *held, took time.Duration, f *failure) {
+func (w *worker) redeem(ctx context.Context, code string) (*held, span, *failure) {
 	w.begin("grant_type=authorization_code")
 	w.set("code", code)
 	w.set("redirect_uri", redirectURI)
 	w.set("code_verifier", pkceVerifier)
-	t, took, f := w.tokens(ctx, events.CodeRedeemed{}.Type())
+	t, f := w.tokens(ctx, events.CodeRedeemed{}.Type(), false)
 	if f != nil {
-		return nil, took, f
+		return nil, t.from.span, f
 	}
-	h = &held{}
-	return h, took, w.take(h, t)
+	h := &held{}
+	return h, t.from.span, w.take(h, t)
 }
 
 // obtain gets tokens: those of a new grant of the person or, where there is none, of the
 // client itself.
 func (w *worker) obtain(ctx context.Context) (*held, *failure) {
 	if w.person.username == "" {
-		t, _, f := w.clientCredentials(ctx)
-		return &held{access: t.AccessToken, expires: time.Now().Add(time.Duration(t.ExpiresIn) * time.Second)}, f
+		t, f := w.clientCredentials(ctx)
+		return &held{access: t.AccessToken, expiry: t.expiry()}, f
 	}
 	code, f := w.authorize()
 	if f != nil {

@@ -3,15 +3,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/chancery-authority/chancery/api/apitest"
+	"github.com/chancery-authority/chancery/api/secret"
 	"github.com/chancery-authority/chancery/cmd/bench"
 )
 
@@ -69,7 +74,7 @@ func TestBench(t *testing.T) {
 // TestBenchCluster does so with processes for every part.
 func TestBenchCluster(t *testing.T) {
 	report := measured(t, "--apis", "2", "--projectors", "1", "--partitions", "2", "client-credentials")
-	if len(report.Runs) != 1 || len(report.Runs[0].Processes) != 4 {
+	if len(report.Runs) != 1 || len(report.Runs[0].Processes) != 4 || report.Authority.NATSServers != 1 || report.Version != version() {
 		t.Errorf("%+v", report)
 	}
 	gone(t, report)
@@ -84,6 +89,92 @@ func TestBenchKeepsDir(t *testing.T) {
 	}
 	if _, errs, status := chancery(t, "bench", "--dir", dir); status != exitFailure || !strings.Contains(errs, "is not empty") {
 		t.Errorf("status %d: %s", status, errs)
+	}
+}
+
+// TestBenchKeepsWhatWentWrong: the directory of an authority at which something failed is
+// not deleted.
+func TestBenchKeepsWhatWentWrong(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	t.Setenv("TMPDIR", t.TempDir())
+	_, errs, status := chancery(t, "bench", "--scope", `no"scope`, "client-credentials")
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	if err != nil || len(left) != 1 || status != exitFailure || !strings.Contains(errs, left[0].Name()) {
+		t.Errorf("status %d, left: %v, %v: %s", status, left, err, errs)
+	}
+}
+
+// TestBenchInterruptedAtTheStart leaves nothing behind.
+func TestBenchInterruptedAtTheStart(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	c := benchCmd{
+		Operations: []string{"refresh"}, Workers: 1, Duration: time.Second, Timeout: time.Second, Grants: 1, APIs: 1, Projectors: 1, Partitions: 1,
+	}
+	if err := c.Run(ctx, terminal{out: io.Discard, err: io.Discard}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestBenchInterrupted fails, with what there is.
+func TestBenchInterrupted(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{OwnIssuer: true})
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	c := benchCmd{
+		Operations: []string{"client-credentials"}, Workers: 1, Duration: time.Hour, Timeout: time.Minute, Grants: 1,
+		APIs: 1, Projectors: 1, Partitions: 1, Issuer: r.URL,
+	}
+	c.ClientID, c.ClientSecret = apitest.DemoService.ID, secret.New(apitest.DemoService.Secret)
+	var out strings.Builder
+	err := c.Run(ctx, terminal{out: &out, err: interruptor(interrupt)})
+	if err == nil || !strings.Contains(err.Error(), "interrupted") || !strings.Contains(out.String(), "interrupted: this is what there was") {
+		t.Errorf("got %v: %s", err, out.String())
+	}
+}
+
+// An interruptor interrupts when it is told how far a measurement has come.
+type interruptor context.CancelFunc
+
+func (i interruptor) Write(text []byte) (int, error) {
+	i()
+	return len(text), nil
+}
+
+// TestBenchEmptiesTokens of which none counts any more.
+func TestBenchEmptiesTokens(t *testing.T) {
+	r := apitest.Single(t, apitest.Options{OwnIssuer: true})
+	file := writeFile(t, "tokens", "spent-a\nspent-b\n")
+	out, errs, status := chancery(t, "bench", "--workers", "2", "--issuer", r.URL, "--client-id", apitest.DemoWeb.ID,
+		"--client-secret-file", writeFile(t, "secret", apitest.DemoWeb.Secret), "--refresh-tokens", file, "refresh")
+	if status != exitFailure || !strings.Contains(out, "2 of the workers ended early") || strings.Contains(out+errs, "spent") {
+		t.Errorf("status %d: %s%s", status, errs, out)
+	}
+	if text, err := os.ReadFile(file); err != nil || len(text) > 0 {
+		t.Errorf("left: %q, %v", text, err)
+	}
+}
+
+// TestBenchContradictions are refused before anything is done.
+func TestBenchContradictions(t *testing.T) {
+	file := writeFile(t, "secret", "of-a-file")
+	for want, args := range map[string][]string{
+		"client-id: ":     {"--client-id", "x"},
+		"endpoints and":   {"--jwks-uri", "https://auth.example/jwks"},
+		"apis, ":          {"--issuer", "https://auth.example", "--apis", "2"},
+		"refresh-tokens:": {"--refresh-tokens", file},
+		"admin: ":         {"--admin"},
+		"cannot both":     {"--issuer", "https://auth.example", "--client-id", "x", "--client-secret", "given", "--client-secret-file", file},
+		`called "serve"`:  {"--pid", "serve=1"},
+	} {
+		if out, errs, status := chancery(t, append([]string{"bench"}, args...)...); status != exitFailure || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("status %d, want %q: %s%s", status, want, errs, out)
+		}
 	}
 }
 

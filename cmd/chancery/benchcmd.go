@@ -36,7 +36,7 @@ type benchCmd struct {
 	Projectors  int    `default:"1" help:"Projectors of it."`
 	Partitions  int    `default:"1" help:"Partitions of its log."`
 	NATSServers int    `name:"nats-servers" default:"0" help:"NATS servers of it: 1, 3 or 5, with a copy of the log each. Default: the one within chancery serve or, with several replicas or projectors, 1."`
-	Dir         string `type:"path" placeholder:"DIR" help:"Empty or new directory for it, which is kept. Default: one that is deleted."`
+	Dir         string `type:"path" placeholder:"DIR" help:"Empty or new directory for it, which is kept. Default: one that is deleted, unless anything was wrong."`
 	Keep        bool   `help:"Keep the directory."`
 
 	Issuer                string   `placeholder:"URL" help:"Issuer of a running server, whose metadata say where its endpoints are. Without one an authority is started."`
@@ -45,14 +45,14 @@ type benchCmd struct {
 	RevocationEndpoint    string   `placeholder:"URL" help:"Revocation endpoint."`
 	JWKSURI               string   `name:"jwks-uri" placeholder:"URL" help:"JWK Set that access tokens are verified with."`
 	CA                    string   `name:"ca" type:"path" placeholder:"FILE" help:"Certificates that the server's is verified with. Default: the system's."`
-	Scope                 string   `help:"Scope to ask for."`
+	Scope                 string   `help:"Scope to ask for by client credentials and in exchanges; a client that is registered may have it."`
 	Resource              []string `placeholder:"URL" help:"Resource to ask for (RFC 8707). Repeatable."`
 	Audience              []string `placeholder:"AUDIENCE" help:"Audience to ask for. Repeatable."`
-	RefreshTokens         string   `type:"path" placeholder:"FILE" help:"Refresh tokens of the client, one a line. In the end the newest ones are written back."`
+	RefreshTokens         string   `type:"path" placeholder:"FILE" help:"Refresh tokens of the client, one a line, at least one for each worker. The newest ones are written back after each operation."`
 
 	benchClient `group:"client"`
 
-	WithAdmin  bool `name:"admin" help:"With a client that is given: count its events by the admin API, too."`
+	WithAdmin  bool `name:"admin" help:"With a client that is given: count its events by the admin API, too. Nobody else may use it meanwhile."`
 	adminFlags `group:"admin"`
 }
 
@@ -69,7 +69,7 @@ func (*benchCmd) Help() string {
 
 Each worker sends its next request when it has its answer. Of code the redemption is measured and of revocation the revocation; both take a code from the authorization endpoint before. mixed is 50 % introspection, 30 % refresh, 10 % client-credentials, 5 % code, 3 % exchange and 2 % revocation.
 
-Where there is an admin key, the events in the log are counted and held against what was acknowledged. The exit status is 1 if any answer was wrong, or missing, or the log differs.
+Where there is an admin key, the events in the log are counted and held against what was acknowledged. So nobody else may use the client meanwhile. The exit status is 1 if any answer was wrong, or missing, the log differs, or it was interrupted.
 
 Examples:
 
@@ -96,17 +96,41 @@ func (c *benchCmd) Run(ctx context.Context, t terminal) error {
 	}
 	report, err := bench.Run(ctx, cfg)
 	p.end()
-	if c.RefreshTokens != "" && len(report.RefreshTokens) > 0 {
-		err = errors.Join(err, writeLines(c.RefreshTokens, report.RefreshTokens))
-	}
-	switch interrupted := errors.Is(err, context.Canceled); {
+	wrong := failures(report)
+	switch fine := wrong == nil && (err == nil || errors.Is(err, context.Canceled)); {
 	case dir == "":
-	case c.Dir == "" && !c.Keep && (err == nil || interrupted):
+	case fine && c.Dir == "" && !c.Keep:
 		err = errors.Join(err, os.RemoveAll(dir))
 	default:
 		_, _ = fmt.Fprintf(t.err, "the authority's files are in %s\n", dir)
 	}
-	return errors.Join(err, c.print(t.out, report), failures(report))
+	if report.Interrupted {
+		err = errors.Join(err, errors.New("it was interrupted"))
+	}
+	return errors.Join(c.print(t.out, report), err, wrong)
+}
+
+// contradictions are arguments that do not go together.
+func (c *benchCmd) contradictions() (err error) {
+	isOwn := c.Issuer == "" && c.TokenEndpoint == ""
+	elsewhere := c.IntrospectionEndpoint != "" || c.RevocationEndpoint != "" || c.JWKSURI != "" || c.CA != ""
+	own := c.APIs != 1 || c.Projectors != 1 || c.Partitions != 1 || c.NATSServers != 0 || c.Dir != "" || c.Keep
+	for _, of := range []struct {
+		is   bool
+		text string
+	}{
+		{isOwn && c.ClientID != "", "client-id: a client is registered somewhere: name the issuer or the token endpoint"},
+		{isOwn && elsewhere, "endpoints and certificates are of a server: name the issuer or the token endpoint"},
+		{!isOwn && own, "apis, projectors, partitions, nats-servers, dir and keep are for an authority that is started, and one is named"},
+		{c.RefreshTokens != "" && c.ClientID == "", "refresh-tokens: they need their client"},
+		{c.WithAdmin && c.ClientID == "", "admin: it is for a client that is given"},
+		{!c.ClientSecret.IsZero() && c.ClientSecretFile != "", "client-secret and client-secret-file cannot both be given"},
+	} {
+		if of.is {
+			err = errors.Join(err, errors.New(of.text))
+		}
+	}
+	return err
 }
 
 func (c *benchCmd) makeDir() (string, error) {
@@ -128,13 +152,19 @@ func (c *benchCmd) makeDir() (string, error) {
 }
 
 func (c *benchCmd) config() (cfg bench.Config, err error) {
+	if err := c.contradictions(); err != nil {
+		return cfg, err
+	}
 	cfg = bench.Config{
 		Workers: c.Workers, Duration: c.Duration, Warmup: c.Warmup, Timeout: c.Timeout, Grants: c.Grants, VerifyEvery: c.VerifyEvery,
-		Processes: map[string]int{},
-		Own:       bench.Own{APIs: c.APIs, Projectors: c.Projectors, NATSServers: c.NATSServers, Partitions: c.Partitions, ConnectAdmin: c.connectAdmin},
+		Processes: map[string]int{}, Version: version(),
+		Own: bench.Own{APIs: c.APIs, Projectors: c.Projectors, NATSServers: c.NATSServers, Partitions: c.Partitions, ConnectAdmin: c.connectAdmin},
 	}
 	for _, o := range c.Operations {
 		cfg.Operations = append(cfg.Operations, bench.Operation(o))
+	}
+	if c.RefreshTokens != "" {
+		cfg.KeepTokens = func(tokens []string) error { return writeLines(c.RefreshTokens, tokens) }
 	}
 	if len(cfg.Operations) == 0 && c.ClientID == "" {
 		cfg.Operations = bench.Operations()
@@ -248,11 +278,12 @@ func writeLines(file string, lines []string) error {
 	for _, line := range lines {
 		_, _ = w.WriteString(line + "\n") // Flush tells
 	}
-	if err := errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("writing %s: %w", file, err), os.Remove(f.Name()))
+	err = errors.Join(w.Flush(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
 	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", file, err), os.Remove(f.Name()))
 	}
 	return nil
 }

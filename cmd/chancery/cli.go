@@ -54,7 +54,7 @@ type cli struct {
 	Hammer        hammerCmd        `cmd:"" group:"run" help:"Break an authority of processes while it is used, and check that it keeps its promises."`
 	HammerProcess hammerProcessCmd `cmd:"" hidden:"" help:"A process of chancery hammer."`
 
-	Grow growCmd `cmd:"" hidden:"" help:"Make the store of an authority with many live grants."`
+	Grow growCmd `cmd:"" group:"run" help:"Make the store of an authority with many live grants, to size memory, disk and start-up."`
 
 	VersionCmd versionCmd `cmd:"" name:"version" group:"administer" help:"Print the version."`
 }

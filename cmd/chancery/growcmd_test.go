@@ -66,6 +66,16 @@ func TestGrow(t *testing.T) {
 	checkGrown(t, data, 130, 50)
 }
 
+// TestGrowFew samples all grants by default if they are fewer than that.
+func TestGrowFew(t *testing.T) {
+	dir := t.TempDir()
+	tokens := filepath.Join(dir, "tokens")
+	_, stderr, status := chancery(t, "grow", "--data-dir", filepath.Join(dir, "data"), "--grants", "3", "--tokens", tokens, "--secret", filepath.Join(dir, "secret"))
+	if status != exitOK || strings.Count(read(t, tokens), "\n") != 3 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)

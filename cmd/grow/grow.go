@@ -47,10 +47,11 @@ type Config struct {
 	Issuer string
 	// Grants is how many there will be, and Partitions over how many streams they are spread.
 	Grants, Partitions int
-	// TokensFile gets Sample refresh tokens, one a line, of grants taken evenly from all and in random order.
+	// TokensFile gets Sample refresh tokens, one a line, of grants taken evenly from all and in random order. It must
+	// not be there yet.
 	TokensFile string
 	Sample     int
-	// SecretFile gets the secret of ClientID.
+	// SecretFile gets the secret of ClientID. It must not be there yet.
 	SecretFile string
 	// Progress, if not nil, is told how many events are in the log, and of how many, as it goes. It is called by many
 	// goroutines, one at a time.
@@ -65,6 +66,8 @@ func (c Config) check() error {
 		return fmt.Errorf("want 1 to %d partitions", events.MaxPartitions)
 	case c.Sample < 0 || c.Sample > c.Grants:
 		return errors.New("cannot sample more tokens than there are grants")
+	case filepath.Clean(c.TokensFile) == filepath.Clean(c.SecretFile):
+		return errors.New("refresh tokens and secret cannot be in one file")
 	}
 	if _, err := os.Stat(filepath.Join(c.Dir, "nats")); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s has a log already, or cannot be looked at: %w", c.Dir, errors.Join(err, fs.ErrExist))
@@ -80,6 +83,15 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.check(); err != nil {
 		return err
 	}
+	to, err := createOutputs(cfg.TokensFile, cfg.SecretFile)
+	if err != nil {
+		return fmt.Errorf("make a file to write to: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, to.remove())
+		}
+	}()
 	ns, err := embedded.Start(embedded.Options{Dir: cfg.Dir})
 	if err != nil {
 		return err
@@ -107,11 +119,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer a.feed.Close()
-	return fill(ctx, cfg, a)
+	return fill(ctx, cfg, a, to)
 }
 
 // fill registers the client and users, opens the grants, and writes what is needed to use them.
-func fill(ctx context.Context, cfg Config, a *authority) error {
+func fill(ctx context.Context, cfg Config, a *authority, to outputs) error {
 	text, err := a.registerClient(ctx)
 	if err != nil {
 		return fmt.Errorf("register the client: %w", err)
@@ -138,13 +150,7 @@ func fill(ctx context.Context, cfg Config, a *authority) error {
 	if err != nil {
 		return fmt.Errorf("open grants: %w", err)
 	}
-	if err := writeTokens(cfg.TokensFile, tokens); err != nil {
-		return fmt.Errorf("write the refresh tokens: %w", err)
-	}
-	if err := writeSecret(cfg.SecretFile, text.Reveal()+"\n"); err != nil {
-		return fmt.Errorf("write the client secret: %w", err)
-	}
-	return nil
+	return to.write(tokens, text.Reveal())
 }
 
 // sampled reports whether item i of all is one of a sample of that size, taken evenly, and which.

@@ -48,7 +48,7 @@ func (p *Process) Start(ctx context.Context) error {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.Argv[0], p.Argv[1:]...) //nolint:gosec // what the operator runs
 	cmd.Stdout, cmd.Stderr = log, log
 	// Settings of whoever runs this are not for it.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CHANCERY_") })
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CHANCERY_") || strings.HasPrefix(v, "OTEL_") })
 	detach(cmd)
 	// It ends with this one, however this one ends: its stdin is closed then.
 	if p.stdin, err = cmd.StdinPipe(); err != nil {

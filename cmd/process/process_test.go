@@ -16,7 +16,8 @@ import (
 // stdin is open. Settings of this process are not for it.
 func TestProcess(t *testing.T) {
 	t.Setenv("CHANCERY_REALM", "other")
-	p := &Process{Name: "sh", Log: filepath.Join(t.TempDir(), "sh.log"), Argv: []string{"sh", "-c", "echo realm=$CHANCERY_REALM; read line"}}
+	t.Setenv("OTEL_SERVICE_NAME", "other")
+	p := &Process{Name: "sh", Log: filepath.Join(t.TempDir(), "sh.log"), Argv: []string{"sh", "-c", "echo realm=$CHANCERY_REALM$OTEL_SERVICE_NAME; read line"}}
 	if p.Running() || p.PID() != 0 {
 		t.Error("it runs before it was started")
 	}

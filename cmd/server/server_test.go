@@ -2,12 +2,14 @@ package server
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -237,6 +239,45 @@ func TestProjectorWithAnAdminKey(t *testing.T) {
 		if status, body := get(t, s.AdminURL()+path, test.key); status != test.status {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
+	}
+}
+
+// TestProfileEndsWithAProjector early, and whole: its connection is not cut.
+func TestProfileEndsWithAProjector(t *testing.T) {
+	c := projectorOn(embeddedtest.Single(t), t.TempDir())
+	c.Keys.AdminKey = secret.New("the-admin-key")
+	s := start(t, c)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.AdminURL()+"/admin/v1/profiles/cpu?seconds=60", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+c.Keys.AdminKey.Reveal())
+	profile := make(chan error, 1)
+	go func() {
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			profile <- err
+			return
+		}
+		defer answer.Body.Close()
+		unzipped, err := gzip.NewReader(answer.Body)
+		if err == nil {
+			_, err = io.Copy(io.Discard, unzipped)
+		}
+		profile <- err
+	}()
+	embeddedtest.Eventually(t, "the profile to be recorded", func() bool {
+		var stacks strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 1); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(stacks.String(), "recordCPU")
+	})
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-profile; err != nil {
+		t.Errorf("the profile: %v", err)
 	}
 }
 
