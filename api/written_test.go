@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/chancery-authority/chancery/api/apitest"
 	"github.com/chancery-authority/chancery/events"
@@ -48,11 +47,6 @@ func TestWrittenIsNotRead(t *testing.T) {
 	}
 	if n := reader.grants.Load() - before; n > 2 { // after which a slow machine has to
 		t.Errorf("%d times the grant was read to go on with what was written here", n)
-	}
-	time.Sleep(1100 * time.Millisecond) // by when read models have it
-	tokens = wantOK(t, refreshed(t, r, client, tokens.Text("refresh_token")))
-	if reader.grants.Load() == before {
-		t.Error("what was written a while ago was not read")
 	}
 	before = reader.grants.Load()
 	// The other one has not folded it, and finds it on the log.
