@@ -101,6 +101,14 @@ func tracedProjector(t *testing.T, node *embeddedtest.Node, of *telemetry.Teleme
 	}
 	service := projector.Serve(nc, local)
 	return sync.OnceFunc(func() {
+		embeddedtest.Eventually(t, "all to be folded", func() bool {
+			for _, s := range local.Status() {
+				if head, err := log.Head(t.Context(), s.Stream); err == nil && s.Position < head.Seq {
+					return false
+				}
+			}
+			return true
+		})
 		service.Close()
 		if err := local.Close(); err != nil {
 			t.Error(err)
@@ -130,8 +138,11 @@ func TestOneTrace(t *testing.T) {
 	t.Cleanup(stop)
 	nc := node.Conn()
 	r := apitest.Start(t, nc, apitest.Options{Reader: projector.NewRemote(nc, events.DefaultRealm), Telemetry: serving})
-	r.Seed(t)
-	token := r.Tokens(t, apitest.DemoWeb, "read offline_access").Text("refresh_token")
+	// Written by another replica, so that this one reads it.
+	other := apitest.Start(t, node.Conn(), apitest.Options{})
+	other.Seed(t)
+	waitKnown(t, r, apitest.DemoWeb)
+	token := other.Tokens(t, apitest.DemoWeb, "read offline_access").Text("refresh_token")
 	refreshed := refreshTraced(t, r, token, "00-"+traceID+"-00f067aa0ba902b7-01")
 	grant := r.GrantOf(t, refreshed.Text("access_token"))
 	r.Server.Close()
@@ -254,11 +265,15 @@ func TestLogConfirmations(t *testing.T) {
 	t.Parallel()
 	of := telemetry.New(telemetry.Config{Metrics: true})
 	var gate apitest.Gate
-	r := apitest.Single(t, apitest.Options{Telemetry: of, Gate: gate.Pass})
+	node := embeddedtest.Single(t)
+	other := apitest.Start(t, node.Conn(), apitest.Options{})
+	other.Seed(t)
+	r := apitest.Start(t, node.Conn(), apitest.Options{Telemetry: of, Gate: gate.Pass})
+	waitKnown(t, r, apitest.DemoWeb)
 	r.WaitFolded(t)
 	gate.Shut()
 	defer gate.Open()
-	r.Tokens(t, apitest.DemoWeb, "read offline_access")
+	wantOK(t, r.Exchange(t, apitest.DemoWeb, other.Login(t, apitest.DemoWeb, "read offline_access")))
 	if got := value(t, of, `chancery_log_confirmations_total{result="overturned"}`); got != "1" {
 		t.Errorf("%s were overturned, want 1", got)
 	}
