@@ -38,17 +38,11 @@ func BenchmarkHandler(b *testing.B) {
 			return err
 		})
 	})
-	// There are several grants, so that the projector has folded the last refresh of
-	// one by the next.
-	var newest [64]string
-	for i := range newest {
-		newest[i] = r.Tokens(b, apitest.DemoWeb, "read offline_access").Text("refresh_token")
-	}
+	// What this replica wrote a moment ago it does not read: one grant will do.
+	newest := r.Tokens(b, apitest.DemoWeb, "read offline_access").Text("refresh_token")
 	b.Run("refresh", func(b *testing.B) {
-		i := 0
 		benchmark(b, 1, func(int) error {
-			i = (i + 1) % len(newest)
-			body, err := serve(public, tokenPath, apitest.DemoWeb, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {newest[i]}})
+			body, err := serve(public, tokenPath, apitest.DemoWeb, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {newest}})
 			if err != nil {
 				return err
 			}
@@ -56,7 +50,7 @@ func BenchmarkHandler(b *testing.B) {
 				Refresh string `json:"refresh_token"`
 			}
 			err = json.Unmarshal(body, &told)
-			newest[i] = told.Refresh
+			newest = told.Refresh
 			return err
 		})
 	})

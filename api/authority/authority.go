@@ -240,9 +240,9 @@ func (a *Authority) client(ctx context.Context, id string) (fold.Client, error) 
 	return c, nil
 }
 
-// newestClient is the same of a client that something is to be issued to, which
-// gets the epoch of a cut-off elsewhere too. One that was disabled elsewhere is
-// refused for reason: enabling it again must revive nothing.
+// newestClient is the same of a client whose epoch is fixed for long, by a grant or
+// a device's request: they get that of a cut-off elsewhere too. One that was disabled
+// elsewhere is refused for reason: enabling it again must revive nothing.
 func (a *Authority) newestClient(ctx context.Context, c fold.Client, reason rules.Reason) (fold.Client, error) {
 	c, err := catchUp(ctx, a.Log, a.Log.Realm().ClientSubject(c.ID), c, c.Seq)
 	if err == nil && c.Disabled {

@@ -11,9 +11,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// maxPending is how much may wait, in bytes, for a connection to take it. Flow control bounds what is on its way to one
-// follower, to 32 MiB, but a process has a dozen and more of them on its one connection, and building all its read models
-// from nothing takes all of that. By default the server cuts a connection at 64 MiB, with all else that goes over it.
+// maxPending is how much may wait, in bytes, for a connection to take it. Flow control
+// bounds what is on its way to one follower, to 32 MiB, but a process has a dozen and
+// more of them on its one connection, and building all its read models from nothing
+// takes all of that. By default the server cuts a connection at 64 MiB, with all else
+// that goes over it.
 const maxPending = 2 << 30
 
 func serverOptions(o Options) (*server.Options, error) {
