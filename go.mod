@@ -3,6 +3,7 @@ module github.com/chancery-authority/chancery
 go 1.26.8
 
 require (
+	filippo.io/bigmod v0.1.0
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/anishathalye/porcupine v1.3.1

@@ -13,8 +13,16 @@ func FuzzVerify(f *testing.F) {
 	f.Add(good)
 	f.Add("..")
 	f.Add(forge(f, k, `{"alg":"ES256","typ":"at+jwt","kid":"x"}`, `{}`))
+	public, err := NewVerifier(testIssuer, []PublicKey{k.Public()})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, err := v.Verify(text, testNow); err == nil && text != good {
+		_, err := v.Verify(text, testNow)
+		if _, other := public.Verify(text, testNow); (err == nil) != (other == nil) {
+			t.Fatalf("by the private key %v, by the public one %v: %q", err, other, text)
+		}
+		if err == nil && text != good {
 			t.Fatalf("accepted %q", text)
 		} else if err != nil && !errors.Is(err, ErrInvalid) {
 			t.Fatalf("got %v", err)
@@ -57,14 +65,20 @@ func BenchmarkSign(b *testing.B) {
 func BenchmarkVerify(b *testing.B) {
 	for _, a := range Algs() {
 		k := testKey(b, a)
-		v, text := testVerifier(b, k), sign(b, k, testClaims())
-		b.Run(string(a), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := v.Verify(text, testNow); err != nil {
-					b.Fatal(err)
+		text := sign(b, k, testClaims())
+		public, err := NewVerifier(testIssuer, []PublicKey{k.Public()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for name, v := range map[string]*Verifier{"own": testVerifier(b, k), "public": public} {
+			b.Run(string(a)+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := v.Verify(text, testNow); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

@@ -39,11 +39,7 @@ func testKey(tb testing.TB, a Alg) SigningKey {
 
 func testVerifier(tb testing.TB, keys ...SigningKey) *Verifier {
 	tb.Helper()
-	public := make([]PublicKey, 0, len(keys))
-	for _, k := range keys {
-		public = append(public, k.Public())
-	}
-	v, err := NewVerifier(testIssuer, public)
+	v, err := NewVerifier(testIssuer, keys)
 	if err != nil {
 		tb.Fatal(err)
 	}

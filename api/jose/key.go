@@ -1,7 +1,8 @@
 // Package jose signs and verifies access tokens, RFC 9068 JWTs under ES256,
 // RS256 or EdDSA, and signs ID tokens. It is the only package that imports
-// golang-jwt, which does the cryptography; everything around it is stricter than
-// the library, because the only tokens to accept are those this authority made.
+// golang-jwt, which does the cryptography but for what own.go has; everything around
+// it is stricter than the library, because the only tokens to accept are those this
+// authority made.
 package jose
 
 import (
@@ -71,10 +72,14 @@ type PublicKey struct {
 type SigningKey struct {
 	public  PublicKey
 	private crypto.Signer
+	own     *ownES256 // of keys for ES256
 }
 
 // Public is the part that verifies.
 func (k SigningKey) Public() PublicKey { return k.public }
+
+func (k PublicKey) keyID() string  { return k.ID }
+func (k SigningKey) keyID() string { return k.public.ID }
 
 // Format keeps the private part out of whatever the key is printed to.
 func (k SigningKey) Format(f fmt.State, _ rune) {
@@ -137,7 +142,11 @@ func newSigningKey(a Alg, private crypto.Signer) (SigningKey, error) {
 		return SigningKey{}, err
 	}
 	public.ID = public.Thumbprint()
-	return SigningKey{public: public, private: private}, nil
+	k := SigningKey{public: public, private: private}
+	if p, ok := private.(*ecdsa.PrivateKey); ok {
+		k.own, err = newOwnES256(p)
+	}
+	return k, err
 }
 
 // newPublicKey makes sure that key is one that a is used with.

@@ -39,6 +39,7 @@ func newSet(issuer string, algs []jose.Alg, keys []key) (*set, error) {
 	s := &set{keys: map[string]key{}, signers: map[string]jose.SigningKey{}}
 	slices.SortFunc(keys, byUsefulness(algs))
 	macs := map[uint8][credential.KeySize]byte{}
+	var signing []jose.SigningKey
 	for _, k := range keys {
 		s.keys[k.ID] = k
 		if k.State == fold.KeyDropped {
@@ -52,6 +53,7 @@ func newSet(issuer string, algs []jose.Alg, keys []key) (*set, error) {
 			}
 			continue
 		}
+		signing = append(signing, k.signing)
 		s.public = append(s.public, k.signing.Public())
 		if _, ok := s.signers[k.Alg]; active && !ok {
 			s.signers[k.Alg] = k.signing
@@ -59,7 +61,7 @@ func newSet(issuer string, algs []jose.Alg, keys []key) (*set, error) {
 	}
 	var errs [3]error
 	s.macs, errs[0] = credential.NewRing(macs)
-	s.verifier, errs[1] = jose.NewVerifier(issuer, s.public)
+	s.verifier, errs[1] = jose.NewVerifier(issuer, signing)
 	s.jwks, errs[2] = jose.MarshalJWKS(s.public)
 	return s, errors.Join(errs[:]...)
 }
