@@ -155,8 +155,14 @@ func (l *Local) add(ctx context.Context, stream string) error {
 		kinds = kinds[:2]
 	}
 	var opened []*projection
-	for _, k := range kinds {
-		one, err := l.openProjection(ctx, l.log, stream, k.of)
+	for i, k := range kinds {
+		// Nothing is served without states and trees. The audit, which takes longer
+		// than the two, is for operators, who can wait.
+		var after *projection
+		if i == 2 {
+			after = opened[0]
+		}
+		one, err := l.openProjection(ctx, stream, k.of, after)
 		if err != nil {
 			return errors.Join(err, closeAll(opened))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -196,5 +197,43 @@ func TestPartitionsAreApart(t *testing.T) {
 	}
 	if all := l.Status(); len(all) != 4 || all[2].Stream != realm.PartitionStream(2) || all[3].Stream != realm.RegistryStream() {
 		t.Errorf("status %+v", all)
+	}
+}
+
+// TestStatesComeBeforeTheAudit: a process serves nothing until states are built, which
+// must not wait for cores that build the audit.
+func TestStatesComeBeforeTheAudit(t *testing.T) {
+	t.Parallel()
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	l := openLocal(t, log, LocalConfig{})
+	appendAll(t, log, partitionLog(5, 100))
+	waitAudited(t, l)
+
+	// The same once more, with states that nobody folds yet.
+	stream, cfg := realm.PartitionStream(0), l.cfg
+	l.cfg.Dir = t.TempDir()
+	states := must(l.openProjection(t.Context(), stream, partitionModel(), nil))
+	audit := must(l.openProjection(t.Context(), stream, auditModel(), states))
+	l.cfg = cfg
+	t.Cleanup(func() { _ = errors.Join(l.Close(), closeAll([]*projection{states, audit})) })
+
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := audit.live.Load().start(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the audit begins before states have: %v", err)
+	}
+	states.start(states.live.Load())
+	if _, err := audit.live.Load().start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := states.live.Load().status(); !s.Serving {
+		t.Errorf("states are at %d when the audit begins", s.Position)
+	}
+
+	m := l.models.Load()
+	for i := range m.states {
+		if m.audits[i].after != m.states[i] || m.trees[i].after != nil || m.states[i].after != nil {
+			t.Errorf("%s: another order", m.states[i].stream)
+		}
 	}
 }

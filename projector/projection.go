@@ -17,6 +17,8 @@ type projection struct {
 	slots
 	log *eventlog.Log
 	cfg LocalConfig
+	// after is the read model that catches up before this one, or nil.
+	after *projection
 	// running ends when the projector is closed, and done waits for what it has
 	// begun.
 	running context.Context
@@ -39,10 +41,10 @@ type projection struct {
 }
 
 // openProjection opens the live read model. Its worker does not run yet.
-func (l *Local) openProjection(ctx context.Context, log *eventlog.Log, stream string, m model) (*projection, error) {
+func (l *Local) openProjection(ctx context.Context, stream string, m model, after *projection) (*projection, error) {
 	p := &projection{
 		slots: slots{dir: l.cfg.Dir, stream: stream, model: m, logger: l.cfg.Logger},
-		log:   log, cfg: l.cfg, running: l.running, done: &l.done,
+		log:   l.log, cfg: l.cfg, after: after, running: l.running, done: &l.done,
 	}
 	s, n, err := p.openLive(ctx)
 	if err != nil {
@@ -54,8 +56,8 @@ func (l *Local) openProjection(ctx context.Context, log *eventlog.Log, stream st
 
 func (p *projection) newWorker(n slot, s *store) *worker {
 	w := &worker{
-		log: p.log, stream: p.stream, logger: p.logger, gate: p.cfg.Gate, linger: p.model.linger, accept: p.cfg.Accept[p.stream], slot: n, changed: &p.changed,
-		folded: p.cfg.Folded, tracer: p.cfg.Tracer,
+		log: p.log, stream: p.stream, logger: p.logger, gate: p.cfg.Gate, linger: p.model.linger, after: p.after, accept: p.cfg.Accept[p.stream],
+		slot: n, changed: &p.changed, folded: p.cfg.Folded, tracer: p.cfg.Tracer,
 		open: func(ctx context.Context) (*store, error) { return p.open(ctx, n) },
 	}
 	w.store.Store(s)

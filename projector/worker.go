@@ -42,6 +42,8 @@ type worker struct {
 	logger *slog.Logger
 	gate   func(ctx context.Context, stream string) error
 	linger time.Duration
+	// after is a read model that must have caught up before this one is folded, or nil.
+	after *projection
 	// open opens the store, again after a file turned out to be damaged.
 	open func(context.Context) (*store, error)
 
@@ -179,16 +181,20 @@ func (w *worker) runOnce(ctx context.Context) error {
 }
 
 // start waits until the log is there and at least as long as what was folded
-// of it. It returns where to begin: at the last message folded, which is
-// compared before anything is folded on top of it.
+// of it, and until it is this worker's turn. It returns where to begin: at the
+// last message folded, which is compared before anything is folded on top of it.
 func (w *worker) start(ctx context.Context) (first uint64, err error) {
 	for {
 		head, err := w.look(ctx)
 		if err != nil {
 			return 0, err
 		}
-		at := w.store.Load().position()
-		if head.Seq >= at.seq {
+		switch at := w.store.Load().position(); {
+		case head.Seq < at.seq:
+			if !wait(ctx, watchInterval) {
+				return 0, ctx.Err()
+			}
+		case w.due(ctx):
 			w.set(func() {
 				w.target = max(w.target, head.Seq)
 				w.caughtUp = w.caughtUp || head.Seq == 0
@@ -196,10 +202,19 @@ func (w *worker) start(ctx context.Context) (first uint64, err error) {
 			})
 			return max(at.seq, 1), nil
 		}
-		if !wait(ctx, watchInterval) {
-			return 0, ctx.Err()
-		}
 	}
+}
+
+// due reports whether it is this worker's turn, for which it waits a while. What has
+// stopped keeps nobody waiting.
+func (w *worker) due(ctx context.Context) bool {
+	if w.after == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchInterval)
+	defer cancel()
+	err := w.after.wait(ctx)
+	return err == nil || errors.Is(err, ErrUnavailable)
 }
 
 // watch looks at the head from time to time.

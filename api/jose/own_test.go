@@ -165,7 +165,6 @@ func TestOwnES256AtTheEdges(t *testing.T) {
 	}
 }
 
-// Verifiers of the public key and of the private one decide alike on whole tokens.
 func FuzzOwnES256(f *testing.F) {
 	k := testKey(f, ES256)
 	private := k.private.(*ecdsa.PrivateKey)

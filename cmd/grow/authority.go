@@ -23,13 +23,14 @@ import (
 	"github.com/chancery-authority/chancery/projector/fold"
 )
 
-// Where requests seem to come from: a person's browser and an application's server.
+// Where requests seem to come from: a person's browser and an application's server. The latter is where chancery bench
+// is, for a refresh from another address than the one before seals an origin, which is dearer than all else of it.
 var (
 	person = secret.Origin{
 		Address:   netip.MustParseAddr("203.0.113.17"),
 		UserAgent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
 	}
-	application = secret.Origin{Address: netip.MustParseAddr("198.51.100.4"), UserAgent: "Go-http-client/2.0"}
+	application = secret.Origin{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "Go-http-client/2.0"}
 )
 
 const redirectURI = "https://app.example/callback"
