@@ -79,7 +79,7 @@ func auditModel() model {
 		suffix:  ".audit",
 		schema:  auditSchema,
 		// Openings are written all over the file, and queries are an operator's.
-		cache:   cache{write: 32 << 10, read: 2 << 10},
+		cache:   cache{write: 32 << 10, read: 2 << 10, build: 128 << 10},
 		tables:  []string{"audit", "ancestors", "openings"},
 		queries: map[string]query{readAudit: answerAudit},
 		begin:   func(w *writer) changes { return &auditChanges{w: w, opened: map[string]fold.Audit{}} },

@@ -93,7 +93,9 @@ func openWriter(ctx context.Context, path string, c cache) (*writer, error) {
 		"synchronous(NORMAL)",
 		// A checkpoint every 16 MiB: updates are all over the file, and the more of
 		// them meet on a page, the fewer pages are written.
-		cacheSize(c.write), "wal_autocheckpoint(4096)"))
+		cacheSize(c.write), "wal_autocheckpoint(4096)",
+		// What a build has made it, it stays otherwise.
+		"journal_size_limit(33554432)"))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +103,7 @@ func openWriter(ctx context.Context, path string, c cache) (*writer, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &writer{db: db, conn: conn, prepared: map[string]*sql.Stmt{}}, nil
+	return &writer{db: db, conn: conn, prepared: map[string]*sql.Stmt{}, cache: c.write}, nil
 }
 
 // openReader opens the pool that requests read through.

@@ -41,6 +41,9 @@ type LocalConfig struct {
 	// Tracer traces reads that come over NATS, and what is folded of events that
 	// were traced. Nil traces nothing.
 	Tracer trace.Tracer
+
+	// gathering is another number than the constant, for tests.
+	gathering uint64
 }
 
 // Local is the projector: a read model of every partition and of the registry,
@@ -156,8 +159,8 @@ func (l *Local) add(ctx context.Context, stream string) error {
 	}
 	var opened []*projection
 	for i, k := range kinds {
-		// Nothing is served without states and trees. The audit, which takes longer
-		// than the two, is for operators, who can wait.
+		// Nothing is served without states. The audit takes longer, and is for
+		// operators, who can wait.
 		var after *projection
 		if i == 2 {
 			after = opened[0]

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,10 +231,92 @@ func TestStatesComeBeforeTheAudit(t *testing.T) {
 		t.Errorf("states are at %d when the audit begins", s.Position)
 	}
 
+	// Who has stopped keeps nobody waiting, and who serves waits for nobody.
+	again := audit.newWorker(0, audit.live.Load().store.Load())
+	states.live.Load().set(func() { states.live.Load().caughtUp = false })
+	if again.due(ctx) {
+		t.Error("the audit does not wait for states that are built again")
+	}
+	states.live.Load().set(func() { states.live.Load().stopped = true })
+	if !again.due(t.Context()) {
+		t.Error("the audit waits for states that have stopped")
+	}
+	states.live.Load().set(func() { states.live.Load().stopped = false })
+	again.set(func() { again.caughtUp = true })
+	if !again.due(ctx) {
+		t.Error("an audit that serves waits for states")
+	}
+
 	m := l.models.Load()
 	for i := range m.states {
 		if m.audits[i].after != m.states[i] || m.trees[i].after != nil || m.states[i].after != nil {
 			t.Errorf("%s: another order", m.states[i].stream)
 		}
+	}
+}
+
+// TestGatheredIsFoldedOnce, though the worker is interrupted, ends and begins again in
+// the middle of it, and a file turns out to be damaged.
+func TestGatheredIsFoldedOnce(t *testing.T) {
+	t.Parallel()
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	entries := partitionLog(8, 600)
+	appendAll(t, log, entries)
+	want := openLocal(t, log, LocalConfig{gathering: 1})
+	waitAudited(t, want)
+
+	var calls atomic.Int64
+	dir, interrupted := t.TempDir(), errors.New("interrupted")
+	cfg := LocalConfig{Dir: dir, gathering: 40, Gate: func(context.Context, string) error {
+		if calls.Add(1)%3 == 0 {
+			return interrupted
+		}
+		return nil
+	}}
+	l := openLocal(t, log, cfg)
+	embeddedtest.Eventually(t, "some of it is folded", func() bool { return l.Status()[0].Position > 0 })
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openLocal(t, log, cfg)
+	if got, want := waitAudited(t, l), waitAudited(t, want); got != want {
+		t.Error("the audit differs from one that is folded event by event")
+	}
+	waitPosition(t, l, 600)
+	wantSameRows(t, l, want)
+}
+
+// TestGather: where much is to come, much is folded together.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	entry := func(seq uint64) []eventlog.Entry { return []eventlog.Entry{{Seq: seq}} }
+	for _, tt := range []struct {
+		name     string
+		target   uint64
+		caughtUp bool
+		limit    int
+		want     int
+	}{
+		{"much", gathering + 10, false, 0, gathering},
+		{"little", gathering, false, 0, 1},
+		{"caught up", gathering + 10, true, 0, 1},
+		{"slowly", gathering + 10, false, 100, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &worker{target: tt.target, caughtUp: tt.caughtUp, gathering: gathering}
+			w.brake.limit(tt.limit)
+			seq, got := uint64(1), w.gather(entry(1))
+			for got == nil {
+				seq++
+				got = w.gather(entry(seq))
+			}
+			if len(got) != tt.want || got[len(got)-1].Seq != seq || got[0].Seq != 1 {
+				t.Errorf("%d entries are folded together, want %d", len(got), tt.want)
+			}
+			// What is left is less than that.
+			if next := w.gather(entry(seq + 1)); len(next) != 1 {
+				t.Errorf("then %d, want 1", len(next))
+			}
+		})
 	}
 }

@@ -21,7 +21,7 @@ func partitionModel() model {
 		linger:  10 * time.Millisecond, // a request that is faster finds the event in the log
 		schema:  partitionSchema,
 		// Rows and indexes are written all over the file, and read all over it.
-		cache:  cache{write: 32 << 10, read: 8 << 10},
+		cache:  cache{write: 32 << 10, read: 8 << 10, build: 128 << 10},
 		tables: []string{"grants", "sessions", "issued", "revocations", "participants", "logouts"},
 		reads: map[string]string{
 			readGrant: selectGrant, readSession: selectEndedSession, readHeld: selectHeld,

@@ -20,7 +20,7 @@ func registryModel() model {
 		version: modelVersion,
 		schema:  registrySchema,
 		// What is asked often is in the feed's memory, not here.
-		cache:  cache{write: 8 << 10, read: 1 << 10},
+		cache:  cache{write: 8 << 10, read: 1 << 10, build: 32 << 10},
 		tables: []string{"clients", "consents", "keys", "users"},
 		reads:  map[string]string{readConsents: selectConsents},
 		begin: func(w *writer) changes {

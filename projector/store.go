@@ -63,7 +63,8 @@ type model struct {
 
 // A cache is how much of a file its connections may hold in memory each, in KiB: the one that writes, and each of those
 // that read. What has been held is not given back, so this is what a read model costs however few grants there are.
-type cache struct{ write, read int }
+// While much is folded at once the connection that writes has another, which is given back.
+type cache struct{ write, read, build int }
 
 // A query answers a key with JSON from what a store's readers see.
 type query func(ctx context.Context, db *sql.DB, key string) ([]byte, error)
@@ -94,8 +95,16 @@ func (s *store) fold(ctx context.Context, batch []eventlog.Entry) error {
 	if err != nil || len(entries) == 0 {
 		return err
 	}
-	// The transaction is short. Stopping in the middle would gain nothing.
+	// The transaction is short, or of what takes much longer to be folded in short ones.
+	// Stopping in the middle would gain nothing.
 	ctx = context.WithoutCancel(ctx)
+	cache := s.model.cache.write
+	if len(entries) > gathering/2 {
+		cache = s.model.cache.build
+	}
+	if err := s.writer.resize(ctx, cache); err != nil {
+		return err
+	}
 	var poison error
 	reached := at
 	err = s.writer.transact(ctx, func() (err error) {

@@ -47,7 +47,7 @@ func treeModel() model {
 		suffix:  ".tree",
 		schema:  treeSchema,
 		// Only the last tile of each level is written.
-		cache:   cache{write: 2 << 10, read: 1 << 10},
+		cache:   cache{write: 2 << 10, read: 1 << 10, build: 2 << 10},
 		tables:  []string{"tiles"},
 		queries: map[string]query{readHashes: answerHashes},
 		begin: func(w *writer) changes {

@@ -17,6 +17,20 @@ type writer struct {
 	conn *sql.Conn
 	// prepared has its statements by their text.
 	prepared map[string]*sql.Stmt
+	// cache is how much of the file it may hold in memory, in KiB.
+	cache int
+}
+
+// resize changes the cache. What one that becomes smaller holds too much is let go.
+func (w *writer) resize(ctx context.Context, cache int) error {
+	if w.cache == cache {
+		return nil
+	}
+	if _, err := w.conn.ExecContext(ctx, "PRAGMA "+cacheSize(cache)); err != nil {
+		return fmt.Errorf("resize cache: %w", err)
+	}
+	w.cache = cache
+	return nil
 }
 
 // transact runs do in a transaction, which is dropped if do fails.

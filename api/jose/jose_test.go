@@ -39,7 +39,7 @@ func testKey(tb testing.TB, a Alg) SigningKey {
 
 func testVerifier(tb testing.TB, keys ...SigningKey) *Verifier {
 	tb.Helper()
-	v, err := NewVerifier(testIssuer, keys)
+	v, err := NewOwnVerifier(testIssuer, keys)
 	if err != nil {
 		tb.Fatal(err)
 	}

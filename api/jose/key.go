@@ -72,14 +72,10 @@ type PublicKey struct {
 type SigningKey struct {
 	public  PublicKey
 	private crypto.Signer
-	own     *ownES256 // of keys for ES256
 }
 
 // Public is the part that verifies.
 func (k SigningKey) Public() PublicKey { return k.public }
-
-func (k PublicKey) keyID() string  { return k.ID }
-func (k SigningKey) keyID() string { return k.public.ID }
 
 // Format keeps the private part out of whatever the key is printed to.
 func (k SigningKey) Format(f fmt.State, _ rune) {
@@ -142,11 +138,7 @@ func newSigningKey(a Alg, private crypto.Signer) (SigningKey, error) {
 		return SigningKey{}, err
 	}
 	public.ID = public.Thumbprint()
-	k := SigningKey{public: public, private: private}
-	if p, ok := private.(*ecdsa.PrivateKey); ok {
-		k.own, err = newOwnES256(p)
-	}
-	return k, err
+	return SigningKey{public: public, private: private}, nil
 }
 
 // newPublicKey makes sure that key is one that a is used with.

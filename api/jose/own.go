@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"math/big"
 
 	"filippo.io/bigmod"
@@ -29,6 +30,9 @@ const p256Size = 32 // bytes of a scalar and of a coordinate
 // bigmod and multiplied by crypto/ecdh, which are made for that. What math/big does is about the token alone, and R is a
 // point that anybody can compute from Q.
 type ownES256 struct{ d *bigmod.Nat }
+
+// Format keeps d out of whatever the verifier is printed to.
+func (k *ownES256) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "signing key REDACTED") }
 
 func newOwnES256(k *ecdsa.PrivateKey) (*ownES256, error) {
 	d, err := k.Bytes()

@@ -69,7 +69,7 @@ func verifyText(key PublicKey, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = key.verify(t)
+	_, err = key.verify(t, nil)
 	return err
 }
 

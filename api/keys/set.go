@@ -61,7 +61,7 @@ func newSet(issuer string, algs []jose.Alg, keys []key) (*set, error) {
 	}
 	var errs [3]error
 	s.macs, errs[0] = credential.NewRing(macs)
-	s.verifier, errs[1] = jose.NewVerifier(issuer, signing)
+	s.verifier, errs[1] = jose.NewOwnVerifier(issuer, signing)
 	s.jwks, errs[2] = jose.MarshalJWKS(s.public)
 	return s, errors.Join(errs[:]...)
 }

@@ -50,10 +50,11 @@ type consumer struct {
 	closed  chan struct{}
 	// delivered is the number of the last delivery.
 	delivered uint64
-	// handed is when something was handed over last, and more that there was more
-	// than one batch takes.
-	handed time.Time
-	more   bool
+	// handed is when something was handed over last. Pending is how many were still to
+	// come when the last message was sent, and more says that it was more than a batch.
+	handed  time.Time
+	pending uint64
+	more    bool
 	// owed is where the server waits for a sign that what it has sent so far
 	// was dealt with.
 	owed string
@@ -162,7 +163,7 @@ func (c *consumer) fetch(ctx context.Context, most int, from From) (entries []En
 		}
 		m = c.poll()
 	}
-	c.more = false
+	c.more = c.pending > maxBatch
 	return entries, nil
 }
 
@@ -207,6 +208,7 @@ func (c *consumer) take(m *nats.Msg, entries *[]Entry) error {
 		return fmt.Errorf("%w: delivery %d came after %d", errInterrupted, meta.Sequence.Consumer, c.delivered)
 	}
 	c.delivered++
+	c.pending = meta.NumPending
 	*entries = append(*entries, Entry{
 		Seq:     meta.Sequence.Stream,
 		Stored:  meta.Timestamp,

@@ -326,3 +326,16 @@ func TestFollowLingers(t *testing.T) {
 	}
 	checkUnbroken(t, f.seen(), 1)
 }
+
+// TestWhoIsBehindDoesNotLinger, though it takes entries faster than they come.
+func TestWhoIsBehindDoesNotLinger(t *testing.T) {
+	t.Parallel()
+	l := open(t, embeddedtest.Single(t).Conn(), eventlog.Config{})
+	var last uint64
+	for range 1500 {
+		last = mustAppend(t, l, eventlog.Unit{Event: opened(newGrant())})
+	}
+	f := follow(t, l, l.Realm().PartitionStream(0), eventlog.From{Seq: 1, Linger: time.Hour})
+	f.reaches(t, last-500) // fewer than that are one batch
+	checkUnbroken(t, f.seen(), 1)
+}
