@@ -160,6 +160,13 @@ func (f *follower) taken(r events.Recorded) {
 	}
 }
 
+// position is the last sequence taken in.
+func (f *follower) position() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seq
+}
+
 func (f *follower) broken() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -194,16 +194,21 @@ func (f *follower) tick(ctx context.Context) error {
 	return nil
 }
 
-// readBack waits for a tick that was acknowledged. One that does not come shows
-// that the consumer may be gone, with the server that had it.
+// readBack waits for a tick that was acknowledged. If it does not come, nor anything
+// else, the consumer may be gone, with the server that had it.
 func (f *follower) readBack(ctx context.Context, t *tick) error {
 	late := time.NewTimer(overdue)
 	defer late.Stop()
-	for {
+	for seq := f.position(); ; {
 		select {
 		case <-t.back:
 			return nil
 		case <-late.C:
+			if at := f.position(); at != seq {
+				seq = at
+				late.Reset(overdue)
+				continue
+			}
 			select {
 			case f.nudge <- struct{}{}:
 			default:

@@ -1,13 +1,16 @@
 package projector
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/chancery-authority/chancery/events"
 	"github.com/chancery-authority/chancery/events/embedded/embeddedtest"
 )
 
@@ -47,6 +50,33 @@ func TestFeedGetsOverADeadConsumer(t *testing.T) {
 	if best > 1500*time.Millisecond {
 		t.Errorf("fresh again after %v", best)
 	}
+}
+
+// TestNoNudgeWhileThereIsMore: a feed that begins has much to read before its tick, and
+// a new consumer would send it again.
+func TestNoNudgeWhileThereIsMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollower(nil, FeedConfig{}, "", "", nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		back := make(chan error)
+		go func() { back <- f.readBack(ctx, &tick{back: make(chan struct{})}) }()
+		for seq := range uint64(20) {
+			<-time.After(overdue / 2)
+			f.taken(events.Recorded{Seq: seq + 1})
+		}
+		if len(f.nudge) > 0 {
+			t.Error("nudged while entries come")
+		}
+		<-time.After(2 * overdue)
+		if len(f.nudge) == 0 {
+			t.Error("not nudged though nothing comes")
+		}
+		cancel()
+		if err := <-back; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 }
 
 // TestSteppedClockIsNotBelieved steps the clock by less than the bound, so that the
