@@ -61,6 +61,7 @@ func removeFile(path string) error {
 }
 
 func openFile(ctx context.Context, path, stream string, m model) (_ *store, err error) {
+	inOrder := closedInOrder(path)
 	w, err := openWriter(ctx, path, m.cache)
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func openFile(ctx context.Context, path, stream string, m model) (_ *store, err 
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if err := s.prepareFile(ctx); err != nil {
+	if err := s.prepareFile(ctx, inOrder); err != nil {
 		return nil, err
 	}
 	return s, s.openReader(ctx, path)
@@ -134,9 +135,18 @@ func dataSource(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()
 }
 
-// prepareFile gives a new file its tables, or checks an existing one and reads
-// its position.
-func (s *store) prepareFile(ctx context.Context) error {
+// closedInOrder reports whether a file was: SQLite deletes what is beside it when the
+// last connection is closed.
+func closedInOrder(path string) bool {
+	_, err := os.Stat(path + "-wal") //nolint:gosec // the operator's directory
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// prepareFile gives a new file its tables, or reads the position of an existing one
+// and checks it. All of one that was closed in order is not checked, since that takes
+// minutes of what has millions of grants: if the disk has damaged it since, SQLite
+// finds that where it is read, and then it is built again.
+func (s *store) prepareFile(ctx context.Context, inOrder bool) error {
 	var tables int
 	err := s.writer.conn.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&tables)
 	if err != nil {
@@ -149,7 +159,27 @@ func (s *store) prepareFile(ctx context.Context) error {
 	if err := s.readMeta(ctx); err != nil {
 		return err
 	}
+	if inOrder {
+		return s.checkLength(ctx)
+	}
 	return s.checkFile(ctx)
+}
+
+// checkLength looks for the end of a file.
+func (s *store) checkLength(ctx context.Context) error {
+	var pages, size int64
+	if err := s.writer.conn.QueryRowContext(ctx,
+		`SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &size); err != nil {
+		return err
+	}
+	info, err := os.Stat(s.path) //nolint:gosec // the operator's directory
+	if err != nil {
+		return err
+	}
+	if info.Size() != pages*size {
+		return fmt.Errorf("%w: it has %d bytes and should have %d", errDisposable, info.Size(), pages*size)
+	}
+	return nil
 }
 
 func (s *store) createTables(ctx context.Context) error {

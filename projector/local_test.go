@@ -1,8 +1,12 @@
 package projector
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -146,6 +150,43 @@ func TestLocalGoesOnWhereItWas(t *testing.T) {
 	waitGrant(t, l, grantID(1), seq+1)
 	waitGrant(t, fresh, grantID(1), seq+1)
 	wantSameRows(t, l, fresh)
+}
+
+// TestDamageAtRest is found where it is read, also in a file that was closed in order
+// and is not checked therefore. The read model is built again.
+func TestDamageAtRest(t *testing.T) {
+	t.Parallel()
+	log := openLog(t, embeddedtest.Single(t).Conn(), 1)
+	appendAll(t, log, partitionLog(9, 300))
+	seq := openGrant(t, log, grantID(1))
+	dir := t.TempDir()
+	l := openLocal(t, log, LocalConfig{Dir: dir})
+	waitPosition(t, l, seq)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, stream+".db")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !closedInOrder(path) {
+		t.Fatal("the file was not closed in order")
+	}
+	const pages = 4 * 4096 // that can be read: those of the schema and the position
+	copy(data[pages:], bytes.Repeat([]byte{0xa5}, len(data)-pages))
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var logged logBuffer
+	l = openLocal(t, log, LocalConfig{Dir: dir, Logger: logged.logger()})
+	waitGrant(t, l, grantID(1), seq)
+	fresh := openLocal(t, log, LocalConfig{})
+	waitGrant(t, fresh, grantID(1), seq)
+	wantSameRows(t, l, fresh)
+	if text := logged.String(); !strings.Contains(text, "malformed") {
+		t.Errorf("nobody is told: %s", text)
+	}
 }
 
 func wantSameRows(t *testing.T, a, b *Local) {

@@ -333,12 +333,14 @@ func TestUselessFilesAreRebuilt(t *testing.T) {
 		"cut short":      {func(p string) error { return os.Truncate(p, 3*4096) }, 0},
 		"no database":    {func(p string) error { return os.WriteFile(p, bytes.Repeat([]byte("no"), 5000), 0o600) }, 0},
 		"header damaged": {overwrite(0, 50), 0},
-		"page damaged":   {overwrite(5*4096, 4096), 0},
-		"other version":  {run(`UPDATE meta SET version = version + 1`), 0},
-		"other stream":   {run(`UPDATE meta SET stream = 'MAIN_EVENTS_1'`), 0},
-		"no position":    {run(`DELETE FROM meta`), 0},
-		"no meta table":  {run(`DROP TABLE meta`), 0},
-		"damaged hash":   {run(`UPDATE meta SET hash = 'xyz'`), 0},
+		"page damaged": {func(p string) error {
+			return errors.Join(overwrite(5*4096, 4096)(p), os.WriteFile(p+"-wal", nil, 0o600))
+		}, 0},
+		"other version": {run(`UPDATE meta SET version = version + 1`), 0},
+		"other stream":  {run(`UPDATE meta SET stream = 'MAIN_EVENTS_1'`), 0},
+		"no position":   {run(`DELETE FROM meta`), 0},
+		"no meta table": {run(`DROP TABLE meta`), 0},
+		"damaged hash":  {run(`UPDATE meta SET hash = 'xyz'`), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a dir?with#odd%20name")
