@@ -172,7 +172,7 @@ func (s *store) checkLength(ctx context.Context) error {
 		`SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &size); err != nil {
 		return err
 	}
-	info, err := os.Stat(s.path) //nolint:gosec // the operator's directory
+	info, err := os.Stat(s.path)
 	if err != nil {
 		return err
 	}
