@@ -62,6 +62,16 @@ func (v *violations) take() []string {
 	return lines
 }
 
+// forget drops the lines up to one with a text, and reports whether there was one: what
+// a process logs comes later than what it answers.
+func (v *violations) forget(text string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	i := slices.IndexFunc(v.lines, func(line string) bool { return strings.Contains(line, text) })
+	v.lines = v.lines[i+1:]
+	return i >= 0
+}
+
 // The methods of a NATS server's log.
 func (v *violations) Errorf(format string, a ...any) {
 	v.look(fmt.Sprintf(format, a...))

@@ -108,7 +108,7 @@ func (c *composed) addPartition() {
 	if out, errs, status := c.tryOperator("api-1", "", "partition", "add"); status == exitOK || !strings.Contains(errs, "ermission") {
 		c.t.Errorf("an API replica made a stream: %s%s", out, errs)
 	}
-	c.said.take()
+	embeddedtest.Eventually(c.t, "the refusal to be logged", func() bool { return c.said.forget("reason=stream_denied") })
 	if text, err := c.command("streams", "setup", "streams", "--partitions", "2").CombinedOutput(); err != nil {
 		c.t.Fatalf("%v: %s", err, text)
 	}
