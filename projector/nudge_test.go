@@ -68,7 +68,7 @@ func TestNoNudgeWhileThereIsMore(t *testing.T) {
 		if len(f.nudge) > 0 {
 			t.Error("nudged while entries come")
 		}
-		<-time.After(2 * overdue)
+		<-time.After(3 * overdue)
 		if len(f.nudge) == 0 {
 			t.Error("not nudged though nothing comes")
 		}
