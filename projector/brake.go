@@ -4,8 +4,11 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/chancery-authority/chancery/events/eventlog"
 )
 
 // A brake slows down what a worker folds, and stops it at a position. The zero
@@ -50,6 +53,39 @@ func (b *brake) part(ctx context.Context, n int) (int, error) {
 	}
 	n = min(n, l.Burst())
 	return n, l.WaitN(ctx, n)
+}
+
+// gathering is how many events a read model that is being built folds at once. Ids are
+// random, so each new row is on other pages than the one before: the more rows are
+// written together, the more of them meet on a page. It takes a second or less, for
+// which a process that is told to stop has to wait.
+const gathering = 10_000
+
+// gather gives what is to be folded now that batch has come. Where much is to come
+// that is nothing or much, unless it is folded slowly so as to disturb nobody.
+func (w *worker) gather(batch []eventlog.Entry) []eventlog.Entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.arrived = time.Now()
+	w.gathered = append(w.gathered, batch...)
+	much := !w.caughtUp && w.gathered[0].Seq+w.gathering < w.target && w.brake.rate() == 0
+	if much && uint64(len(w.gathered)) < w.gathering {
+		return nil
+	}
+	batch, w.gathered = w.gathered, nil
+	return batch
+}
+
+// part waits until some of n events may be folded. The limit is for building:
+// what was built must keep up.
+func (w *worker) part(ctx context.Context, n int) (int, error) {
+	w.mu.Lock()
+	building := w.beside.Load() && !w.caughtUp
+	w.mu.Unlock()
+	if !building {
+		return n, nil
+	}
+	return w.brake.part(ctx, n)
 }
 
 // hold stops folding behind what s has now, which it returns.

@@ -156,30 +156,10 @@ func (s *store) prepareFile(ctx context.Context, inOrder bool) error {
 		s.at.Store(&position{})
 		return s.writer.transact(ctx, func() error { return s.createTables(ctx) })
 	}
-	if err := s.readMeta(ctx); err != nil {
+	if err := s.readMeta(ctx); err != nil || inOrder {
 		return err
-	}
-	if inOrder {
-		return s.checkLength(ctx)
 	}
 	return s.checkFile(ctx)
-}
-
-// checkLength looks for the end of a file.
-func (s *store) checkLength(ctx context.Context) error {
-	var pages, size int64
-	if err := s.writer.conn.QueryRowContext(ctx,
-		`SELECT page_count, page_size FROM pragma_page_count, pragma_page_size`).Scan(&pages, &size); err != nil {
-		return err
-	}
-	info, err := os.Stat(s.path)
-	if err != nil {
-		return err
-	}
-	if info.Size() != pages*size {
-		return fmt.Errorf("%w: it has %d bytes and should have %d", errDisposable, info.Size(), pages*size)
-	}
-	return nil
 }
 
 func (s *store) createTables(ctx context.Context) error {

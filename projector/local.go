@@ -158,11 +158,11 @@ func (l *Local) add(ctx context.Context, stream string) error {
 		kinds = kinds[:2]
 	}
 	var opened []*projection
-	for i, k := range kinds {
+	for _, k := range kinds {
 		// Nothing is served without states. The audit takes longer, and is for
 		// operators, who can wait.
 		var after *projection
-		if i == 2 {
+		if k.to == &next.audits {
 			after = opened[0]
 		}
 		one, err := l.openProjection(ctx, stream, k.of, after)

@@ -297,7 +297,7 @@ func TestStatesComeBeforeTheAudit(t *testing.T) {
 }
 
 // TestGatheredIsFoldedOnce, though the worker is interrupted, ends and begins again in
-// the middle of it, and a file turns out to be damaged.
+// the middle of it.
 func TestGatheredIsFoldedOnce(t *testing.T) {
 	t.Parallel()
 	log := openLog(t, embeddedtest.Single(t).Conn(), 1)

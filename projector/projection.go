@@ -57,7 +57,8 @@ func (l *Local) openProjection(ctx context.Context, stream string, m model, afte
 
 func (p *projection) newWorker(n slot, s *store) *worker {
 	w := &worker{
-		log: p.log, stream: p.stream, logger: p.logger, gate: p.cfg.Gate, linger: p.model.linger, gathering: cmp.Or(p.cfg.gathering, gathering), after: p.after, accept: p.cfg.Accept[p.stream],
+		log: p.log, stream: p.stream, logger: p.logger, gate: p.cfg.Gate, linger: p.model.linger,
+		gathering: cmp.Or(p.cfg.gathering, gathering), after: p.after, accept: p.cfg.Accept[p.stream],
 		slot: n, changed: &p.changed, folded: p.cfg.Folded, tracer: p.cfg.Tracer,
 		open: func(ctx context.Context) (*store, error) { return p.open(ctx, n) },
 	}

@@ -29,11 +29,6 @@ const (
 	stall = 10 * time.Second
 	// pause is how long a worker waits after a failure that may pass.
 	pause = 500 * time.Millisecond
-	// gathering is how many events a read model that is being built folds at once. Ids
-	// are random, so each new row is on other pages than the one before: the more rows
-	// are written together, the more of them meet on a page. It takes a second or less,
-	// for which a process that is told to stop has to wait.
-	gathering = 10_000
 )
 
 // errUnreadable restarts a worker whose file could not be read.
@@ -329,33 +324,6 @@ func (w *worker) fold(ctx context.Context, batch []eventlog.Entry) error {
 		}
 	}
 	return nil
-}
-
-// gather gives what is to be folded now that batch has come. Where much is to come
-// that is nothing or much, unless it is folded slowly so as to disturb nobody.
-func (w *worker) gather(batch []eventlog.Entry) []eventlog.Entry {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.arrived = time.Now()
-	w.gathered = append(w.gathered, batch...)
-	much := !w.caughtUp && w.gathered[0].Seq+w.gathering < w.target && w.brake.rate() == 0
-	if much && uint64(len(w.gathered)) < w.gathering {
-		return nil
-	}
-	batch, w.gathered = w.gathered, nil
-	return batch
-}
-
-// part waits until some of n events may be folded. The limit is for building:
-// what was built must keep up.
-func (w *worker) part(ctx context.Context, n int) (int, error) {
-	w.mu.Lock()
-	building := w.beside.Load() && !w.caughtUp
-	w.mu.Unlock()
-	if !building {
-		return n, nil
-	}
-	return w.brake.part(ctx, n)
 }
 
 // foldPart folds of a batch what is not held back, and says how much that is and

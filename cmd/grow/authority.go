@@ -24,7 +24,7 @@ import (
 )
 
 // Where requests seem to come from: a person's browser and an application's server. The latter is where chancery bench
-// is, for a refresh from another address than the one before seals an origin, which is dearer than all else of it.
+// is, for a refresh from another address than the one before seals an origin, which is the dearest step of it.
 var (
 	person = secret.Origin{
 		Address:   netip.MustParseAddr("203.0.113.17"),
